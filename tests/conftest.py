@@ -1,0 +1,80 @@
+"""What several test files share: the scripts, and their tables of sections."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted(ROOT.glob("start_*.py"))
+sys.path.insert(0, str(ROOT))  # so that pytest may be started anywhere
+matplotlib.use("agg")
+
+
+class Cell(NamedTuple):
+    """One `# %%` cell that holds a section: its classes, then its function."""
+
+    name: str
+    claim: str
+    source: str
+    function: ast.FunctionDef
+    definitions: list
+
+
+def sections_in_main(tree: ast.Module) -> list[str]:
+    """Return the names of the sections in the table of `main`, in order."""
+    main = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == "main"
+    )
+    for node in ast.walk(main):
+        if (
+            isinstance(node, ast.Assign)
+            and ast.unparse(node.targets[0]) == "sections"
+        ):
+            return [key.id for key in node.value.keys]
+    raise AssertionError("main has no table named sections")
+
+
+def cells(script: Path) -> list[Cell]:
+    """Return the cells of `script` that hold a section, in order."""
+    text = script.read_text(encoding="ascii")
+    names = sections_in_main(ast.parse(text))
+    found = []
+    for source in text.split("\n# %%\n")[1:]:
+        body = ast.parse(source).body
+        if isinstance(body[-1], ast.FunctionDef) and body[-1].name in names:
+            claim = ast.get_docstring(body[-1]).splitlines()[0]
+            found.append(Cell(body[-1].name, claim, source, body[-1], body))
+    return found
+
+
+def tiny_table(name: str, folder: Path, *flags: str) -> dict:
+    """Return the table that `main` of the script hands to `run`, `--tiny`."""
+    module = importlib.import_module(name)
+    table = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "run", lambda sections, _: table.update(sections))
+        command = [name, "--tiny", "--device", "cpu", "--figures", str(folder)]
+        patch.setattr(sys, "argv", [*command, *flags])
+        module.main()
+    return table
+
+
+def pytest_generate_tests(metafunc):
+    """Give every test that asks for `script` each script in turn."""
+    if "script" in metafunc.fixturenames:
+        metafunc.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Leave no figure open for the next test."""
+    yield
+    plt.close("all")

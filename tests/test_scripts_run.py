@@ -1,0 +1,142 @@
+"""Every script as its user runs it: alone in an empty folder, tiny data."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, SCRIPTS, cells
+from PIL import Image
+
+NO_NETWORK = """
+import socket
+
+def refuse(*args):
+    raise AssertionError("a script must not use the network")
+
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.getaddrinfo = refuse
+"""
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=pytest.mark.skipif(
+            not torch.cuda.is_available(), reason="no GPU"
+        ),
+    ),
+]
+
+
+def start(path, folder, *flags):
+    """Run a copy of the script in `folder`, warnings as errors, offline."""
+    folder.mkdir(exist_ok=True)
+    copy = shutil.copy(path, folder)
+    blocked = folder / "blocked"
+    blocked.mkdir(exist_ok=True)
+    (blocked / "sitecustomize.py").write_text(NO_NETWORK)
+    environment = {**os.environ, "PYTHONPATH": str(blocked)}
+    environment.pop("MPLBACKEND", None)
+    return subprocess.run(
+        [sys.executable, "-W", "error", copy, *flags],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_the_network_is_blocked(tmp_path):
+    script = tmp_path / "call.py"
+    script.write_text("import urllib.request as r; r.urlopen('http://a.test')")
+    done = start(script, tmp_path / "empty")
+    assert done.returncode and "must not use the network" in done.stderr
+
+
+@pytest.fixture(scope="module", params=SCRIPTS, ids=lambda path: path.stem)
+def path(request):
+    """Return each script in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def device(request):
+    """Return "cpu", and "cuda" where there is one."""
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["--no-amp", "--amp"])
+def finished(request, path, device, tmp_path_factory):
+    """Return the folder and the outcome of one run of the whole script."""
+    folder = tmp_path_factory.mktemp("empty")
+    flags = ("--tiny", "--device", device, request.param)
+    return folder, start(path, folder, *flags)
+
+
+def test_runs_clean(finished):
+    _, done = finished
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_announces_every_section_in_order(finished, path):
+    lines = finished[1].stdout.splitlines()
+    announced = [line[4:] for line in lines if line.startswith("--- ")]
+    assert announced == [cell.name for cell in cells(path)]
+    for cell in cells(path):
+        assert f"--- {cell.name}\n    {cell.claim}\n" in finished[1].stdout
+
+
+def test_prints_for_a_plain_terminal(finished):
+    for line in finished[1].stdout.splitlines():
+        assert line.isascii() and len(line) <= 80, line
+
+
+def test_draws_the_figures_that_it_names(finished):
+    folder, done = finished
+    lines = [x for x in done.stdout.splitlines() if x.startswith("figure  ")]
+    named = {folder / line.removeprefix("figure  ") for line in lines}
+    assert named == set((folder / "figures").glob("*")) and named
+    for name in named:
+        with Image.open(name) as image:
+            assert image.format == "PNG"
+            image.load()
+            colours = image.convert("L").getcolors()
+        paper = max(count for count, _ in colours)
+        assert len(colours) > 10
+        assert paper < 0.99 * image.width * image.height, "nearly empty"
+
+
+def test_list_runs_nothing(path, tmp_path):
+    done = start(path, tmp_path / "empty", "--list")
+    expected = "".join(
+        f"\n--- {cell.name}\n    {cell.claim}\n\n" for cell in cells(path)
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
+    assert {p.name for p in (tmp_path / "empty").iterdir()} == {
+        path.name,
+        "blocked",
+    }
+
+
+def test_only_runs_the_sections_that_are_named(path, tmp_path):
+    name = cells(path)[2].name
+    done = start(path, tmp_path / "empty", "--tiny", "--only", name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n--- ") == 1 and f"--- {name}\n" in done.stdout
+
+
+def test_unknown_section_is_answered_with_the_nearest(path, tmp_path):
+    name = cells(path)[0].name
+    done = start(path, tmp_path / "empty", "--only", name[:-2] + "xx")
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "--only" in line and name in line.partition("nearest")[2]
+
+
+def test_readme_is_named_by_every_script(path):
+    text = path.read_text()
+    assert f"python {path.name}" in text.partition('"""\n\nimport')[0]
+    assert path.name in (ROOT / "README.md").read_text(encoding="utf-8")
