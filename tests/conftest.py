@@ -78,3 +78,29 @@ def closed_figures():
     """Leave no figure open for the next test."""
     yield
     plt.close("all")
+
+
+@pytest.fixture
+def command_line(monkeypatch, capsys, tmp_path):
+    """Return a caller of a script's `main` with a command line.
+
+    It runs in an empty folder, in this process, and returns what a shell
+    would see: exit status, standard output, standard error.
+    """
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+
+    def call(name: str, *flags: str, prog: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [prog or f"{name}.py", *flags])
+        status, message = 0, ""
+        try:
+            importlib.import_module(name).main()
+        except SystemExit as error:
+            status = error.code or 0
+            if isinstance(status, str):  # Python prints it, status 1
+                status, message = 1, f"{status}\n"
+        output, errors = capsys.readouterr()
+        return status, output, errors + message
+
+    return call

@@ -1,9 +1,11 @@
 """Every script as its user runs it: alone in an empty folder, tiny data."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,31 +111,39 @@ def test_draws_the_figures_that_it_names(finished):
         assert paper < 0.99 * image.width * image.height, "nearly empty"
 
 
-def test_list_runs_nothing(path, tmp_path):
-    done = start(path, tmp_path / "empty", "--list")
+def test_list_runs_nothing(path, command_line):
+    status, output, errors = command_line(path.stem, "--list")
     expected = "".join(
         f"\n--- {cell.name}\n    {cell.claim}\n\n" for cell in cells(path)
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
-    assert {p.name for p in (tmp_path / "empty").iterdir()} == {
-        path.name,
-        "blocked",
-    }
+    assert (status, output, errors) == (0, expected, "")
+    assert not any(Path().iterdir())
 
 
-def test_only_runs_the_sections_that_are_named(path, tmp_path):
+def test_only_runs_the_sections_that_are_named(path, command_line):
     name = cells(path)[2].name
-    done = start(path, tmp_path / "empty", "--tiny", "--only", name)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("\n--- ") == 1 and f"--- {name}\n" in done.stdout
+    status, output, errors = command_line(path.stem, "--tiny", "--only", name)
+    assert (status, errors) == (0, "")
+    assert output.count("\n--- ") == 1 and f"--- {name}\n" in output
 
 
-def test_unknown_section_is_answered_with_the_nearest(path, tmp_path):
+def test_unknown_section_is_answered_with_the_nearest(path, command_line):
     name = cells(path)[0].name
-    done = start(path, tmp_path / "empty", "--only", name[:-2] + "xx")
-    assert done.returncode == 2 and done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    wrong = name[:-2] + "xx"
+    status, output, errors = command_line(path.stem, "--only", wrong)
+    assert (status, output) == (2, "")
+    (line,) = errors.splitlines()
     assert "--only" in line and name in line.partition("nearest")[2]
+
+
+def test_a_notebook_is_not_asked_for_flags(path, command_line, monkeypatch):
+    module = importlib.import_module(path.stem)
+    monkeypatch.setattr(module, "run", lambda sections, args: print(args.tiny))
+    kernel = "/somewhere/ipykernel_launcher.py"
+    outcome = command_line(path.stem, "-f", "kernel.json", prog=kernel)
+    assert outcome == (0, "False\n", "")
+    status, _, errors = command_line(path.stem, "-f", "kernel.json")
+    assert status == 2 and "-f" in errors
 
 
 def test_readme_is_named_by_every_script(path):
