@@ -6,7 +6,8 @@
 
 Run      python start_optimizer.py      (no download, any device, 50 s)
 Read     README.md, "Optimizing a model"
-Symbols  x input, y target, w weight, b bias
+Symbols  w weight, b bias, z scores, g gradient, v velocity, e a share;
+         x and y are input and target, in a figure the two axes
 """
 
 import argparse
@@ -149,9 +150,10 @@ def digits_need_no_download(
     again, _ = FontDigits(device, train=count)["train"]
     assert torch.equal(images, again)
 
-    # Twenty names in three splits, and still twenty when thrown together.
+    # Twelve, three and five names: thrown together they are still twenty.
     names = {key: text.split() for key, text in digits.typefaces.items()}
-    assert len(set().union(*names.values())) == sum(map(len, names.values()))
+    assert [len(typefaces) for typefaces in names.values()] == [12, 3, 5]
+    assert len(set().union(*names.values())) == 20
 
     figure, panels = plt.subplots(1, 3, figsize=(9, 2.2), layout="constrained")
     for panel, (split, typefaces) in zip(panels, names.items(), strict=True):
