@@ -721,7 +721,7 @@ class MLP(nn.Sequential):
 
     def __init__(self):
         super().__init__(
-            nn.Flatten(),  # (batch, 784)
+            nn.Flatten(),  # (batch, 1, 28, 28) to (batch, 784)
             nn.Linear(784, 512),
             nn.ReLU(),
             nn.Linear(512, 512),
@@ -737,7 +737,7 @@ class CNN(nn.Sequential):
         super().__init__(
             # Stride 2 leaves a quarter of the pixels for all that follows.
             nn.Conv2d(1, 16, 5, stride=2, padding=2, bias=False),
-            nn.BatchNorm2d(16),
+            nn.BatchNorm2d(16),  # brings a bias of its own
             nn.ReLU(),  # (batch, 16, 14, 14)
             nn.Conv2d(16, 32, 3, padding=1, bias=False),
             nn.BatchNorm2d(32),
@@ -747,8 +747,8 @@ class CNN(nn.Sequential):
             nn.BatchNorm2d(64),
             nn.ReLU(),
             nn.MaxPool2d(2),  # (batch, 64, 3, 3)
-            nn.Flatten(),
-            nn.Linear(64 * 3 * 3, 10),
+            nn.Flatten(),  # (batch, 576)
+            nn.Linear(64 * 3 * 3, 10),  # (batch, 10), bare scores
         )
 
 
@@ -800,6 +800,7 @@ def convolution_and_augmentation_reach_unseen_typefaces(
             with torch.no_grad():
                 right = model(unseen_images).argmax(dim=1) == unseen_labels
             curve.append(right.float().mean().item())
+        # More parameters do not help; knowing that neighbours belong does.
         seconds = time.perf_counter() - start
         count = sum(parameter.numel() for parameter in model.parameters())
         print(f"{name:15}{count:8,} parameters, {seconds:4.1f} s", end="")
@@ -904,7 +905,7 @@ def a_skipped_step_holds_the_schedule() -> list[tuple[float, float, float]]:
             w.item(),
         )
         optimizer.zero_grad()
-        scaler.scale(2 * w.half()).backward()
+        scaler.scale(2 * w.half()).backward()  # the gradient is 2 * scale
         scaler.step(optimizer)  # no step where a gradient is inf or nan
         scaler.update()
         skipped = scaler.get_scale() < scale  # the only sign that it gives
@@ -951,6 +952,7 @@ def a_seed_repeats_a_run(
             optimizer.step()
         return model[3].weight.detach()
 
+    # Two sources of luck: the first weights, and the order of the images.
     first = train(seed=0, shuffle_seed=0)
     others = {
         "nothing": train(seed=0, shuffle_seed=0),
@@ -995,7 +997,7 @@ def compiling_changes_the_time_alone(
                 scores[how] = model(x)
                 scores[how].sum().item()  # waits for a GPU
                 times.append(1000 * (time.perf_counter() - start))
-        assert list(model.state_dict()) == names
+        assert list(model.state_dict()) == names  # so a checkpoint still fits
         later = sum(times[1:]) / (steps - 1)
         print(f"{how}: first batch {times[0]:8.2f} ms, later {later:.2f} ms")
     if compiled:
@@ -1362,6 +1364,7 @@ class TorchvisionDigits(dict):
         names = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
         name = names.get(self.name, "KMNIST")
         data_class = getattr(torchvision.datasets, name)
+        # It is torchvision that reads and fetches; we wait, but not forever.
         patience = socket.getdefaulttimeout()
         socket.setdefaulttimeout(10)  # seconds: a dead server must not hang us
         try:
@@ -1377,6 +1380,7 @@ class TorchvisionDigits(dict):
             RuntimeError,
             ValueError,
         ) as error:
+            # The first line of the message, or where there is none its kind.
             reason = [*str(error).splitlines(), type(error).__name__][0]
             raise SystemExit(
                 f"--data {self.name}: neither read from {self.folder} nor "
@@ -1397,6 +1401,7 @@ class Trainer:
     def __init__(self, model, make_optimizer, steps, device, half, seed):
         self.model, self.device, self.half = model, device, half
         self.optimizer = make_optimizer(model.parameters())
+        # One cycle over the whole run, up to the lr of the optimizer.
         lr = self.optimizer.param_groups[0]["lr"]
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, lr, total_steps=steps, cycle_momentum=False
@@ -1437,17 +1442,17 @@ class Trainer:
         # next epoch shuffles again and leaves out other images.
         order = order[: len(order) // batch_size * batch_size].to(self.device)
         for batch in order.split(batch_size):
-            with self.autocast():
+            with self.autocast():  # 1. guess, 2. measure the error
                 logits = self.model(augment(images[batch]))
                 loss = F.cross_entropy(logits, labels[batch])
             self.optimizer.zero_grad()
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(loss).backward()  # 3. collect the derivatives
             scale = self.scaler.get_scale()
-            self.scaler.step(self.optimizer)
+            self.scaler.step(self.optimizer)  # 4. update
             self.scaler.update()
             if self.scaler.get_scale() >= scale:  # the step was not skipped
                 self.schedule.step()
-            # The sums stay on the device: to read one is to wait for it.
+            # The sums stay on the device: reading one means waiting for it.
             loss_sum += loss.detach() * batch_size
             right += (logits.argmax(dim=1) == labels[batch]).sum()
         loss, accuracy = loss_sum.item() / len(order), right.item() / len(order)
@@ -1468,6 +1473,7 @@ class Trainer:
         """Note the losses of an epoch, and its weights if it is the best."""
         self.losses.append([loss, validation_loss])
         if validation_loss < self.best["loss"]:
+            # A copy: the next epoch changes the weights themselves.
             weights = copy.deepcopy(self.model.state_dict())
             epoch = len(self.losses)
             self.best = {
@@ -1510,6 +1516,7 @@ class Report:
         middle.set(title="test images", xlabel="guess", ylabel="truth")
         middle.set(xticks=range(10), yticks=range(10))
 
+        # Twelve in three rows; in a good run the last of them may be right.
         worst = self.wrongness.topk(12).indices
         rows = self.images[worst].view(3, 4, 28, 28)
         tiled = rows.permute(0, 2, 1, 3).reshape(3 * 28, 4 * 28)
@@ -1619,6 +1626,7 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises `argparse.ArgumentTypeError` for one that cannot be used here.
     """
     if name == "auto":
+        # Without the check a CUDA build says "cuda" where there is no GPU.
         found = torch.accelerator.current_accelerator(check_available=True)
         return found or torch.device("cpu")
     if name.partition(":")[0] not in ("cpu", "cuda", "mps", "xpu"):
@@ -1646,11 +1654,12 @@ def caught(error_type: type[Exception], message: str) -> Iterator[None]:
     """Print the error or warning that the block must raise, or fail."""
     try:
         with warnings.catch_warnings():
-            if issubclass(error_type, Warning):
+            if issubclass(error_type, Warning):  # then it stops the block
                 warnings.simplefilter("error", error_type)
             yield
     except error_type as error:
         assert message in str(error), error
+        # Plain text, a blank between words, as wide as a terminal.
         plain = re.sub(r"\x1b\[\d*m", "", str(error))  # some are in colour
         text = " ".join([f"{type(error).__name__}:", *plain.split()])
         print(textwrap.fill(text, 79, subsequent_indent="    ", max_lines=3))
@@ -1665,6 +1674,7 @@ def save_figure(figure: Figure, name: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=100)
     except OSError as error:
+        # A string as exit code is printed as one line, with status 1.
         raise SystemExit(f"--figures {folder}: {error.strerror}") from None
     print(f"figure  {path}")
 
@@ -1687,7 +1697,7 @@ def make_parser(description: str) -> CommandLine:
     """Return a parser with the flags that all five scripts share."""
     title = description.splitlines()[0]
     parser = CommandLine(description=title, allow_abbrev=False)
-    parser.set_defaults(error=parser.error)
+    parser.set_defaults(error=parser.error)  # for `run`
     flag = parser.add_argument
     name = "auto, cpu, cuda, cuda:1, mps, xpu"
     flag("--device", type=pick_device, default="auto", help=name)
@@ -1705,11 +1715,15 @@ def run(sections: dict[Callable, dict], args: argparse.Namespace) -> None:
     names = [section.__name__ for section in sections]
     for name in args.only or []:
         if name not in names:
+            # Half a name is as good as a name with a slip in it.
             near = [longer for longer in names if name in longer]
             near = near or difflib.get_close_matches(name, names, cutoff=0)
             near = ", ".join(near)
             args.error(f"argument --only: no section {name!r}, nearest: {near}")
-    if hasattr(sys.stdout, "reconfigure"):  # not in a notebook
+    if args.show and plt.get_backend().lower() == "agg":
+        args.error(f"argument --show: no display here, look in {args.figures}")
+    # No folder's name can break a console, and a pipe shows each line at once.
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook has no such console
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     for section, options in sections.items():
         if args.only and section.__name__ not in args.only:
@@ -1727,7 +1741,7 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     """Return a reader for flags: `kind`, int or float, from low to high."""
 
     def read(text: str) -> float:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError):  # nan is not between any two
             if low <= kind(text) <= high:
                 return kind(text)
         name = {int: "a whole number", float: "a number"}[kind]
@@ -1764,6 +1778,7 @@ def main() -> None:
     flag("--resume", action="store_true", help="go on from --checkpoint")
     flag("--compile", action="store_true", help="compile the network")
     args = parser.parse_args()
+    # What no single flag can know.
     if args.resume and not args.checkpoint:
         parser.error("argument --resume: needs --checkpoint FILE")
     if args.checkpoint and args.checkpoint.exists() and not args.resume:
@@ -1785,6 +1800,7 @@ def main() -> None:
     epochs = args.epochs or (2 if tiny or args.data != "digits" else 6)
     optimizer_class, options = optimizers[args.optimizer]
     options["lr"] = args.lr or options["lr"]
+    # Milder than what the digits were drawn with: it must stay a digit.
     half = amp_dtype(device)
     augment = RandomAffine(degrees=10, scale=0.1, shear=0.1, shift=0.1)
 
@@ -1797,6 +1813,7 @@ def main() -> None:
         settings["--epochs"], settings["--lr"] = epochs, options["lr"]
         checkpoint = Checkpoint(args.checkpoint, settings)
 
+    # The table of contents, each section with the options that it gets.
     here = {"device": device}
     drawn = {"device": device, "figures": args.figures}
     sections = {

@@ -29,7 +29,7 @@ def refused(outcome, status, *words):
     ("flags", "words"),
     [
         (["--device", "gpu"], ["--device", "'gpu'", "cuda:1"]),
-        (["--device", "meta"], ["--device", "'meta'"]),
+        (["--device", "meta"], ["--device", "'meta'", "cpu"]),
         (["--device", ""], ["--device", "''"]),
         (["--device", "cuda:x"], ["--device", "'cuda:x'", "auto"]),
         (["--device", "cuda:-1"], ["--device", "'cuda:-1'", "auto"]),
@@ -37,6 +37,7 @@ def refused(outcome, status, *words):
         (["--device"], ["--device"]),
         (["--only"], ["--only"]),
         (["--only", "train me"], ["--only", "'train me'", "nearest"]),
+        (["--show"], ["--show", "no display", "figures"]),
         (["--amps"], ["--amps"]),
         (["--tin"], ["--tin"]),
         (["cpu"], ["cpu"]),
