@@ -7,7 +7,7 @@
 Run      python start_optimizer.py      (no download, any device, 50 s)
 Read     README.md, "Optimizing a model"
 Symbols  w weight, b bias, z scores, g gradient, v velocity, e a share;
-         x and y are input and target, in a figure the two axes
+         x and y are input and target, in a figure the axes, n a batch
 """
 
 import argparse
@@ -577,7 +577,7 @@ def schedules_move_once_an_epoch_or_once_a_batch(
     figure, panel = plt.subplots(figsize=(7, 3.5), layout="constrained")
     print("epoch    ", *(f"{epoch:8}" for epoch in range(0, epochs, 2)))
     for name, curve in rates.items():
-        panel.plot([batch / batches for batch in range(total)], curve)
+        panel.step([n / batches for n in range(total)], curve, where="post")
         print(f"{name:9}", *(f"{lr:8.5f}" for lr in curve[:: 2 * batches]))
     panel.set(title="four schedules", xlabel="epoch", ylabel="lr")
     panel.legend(rates)

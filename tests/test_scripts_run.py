@@ -33,29 +33,39 @@ DEVICES = [
 
 
 def start(path, folder, *flags):
-    """Run a copy of the script in `folder`, warnings as errors, offline."""
+    """Start a copy of the script in `folder`, warnings as errors, offline.
+
+    It gets one core, so that two may run side by side.
+    """
     folder.mkdir(exist_ok=True)
     copy = shutil.copy(path, folder)
     blocked = folder / "blocked"
     blocked.mkdir(exist_ok=True)
     (blocked / "sitecustomize.py").write_text(NO_NETWORK)
     environment = {**os.environ, "PYTHONPATH": str(blocked)}
+    environment["OMP_NUM_THREADS"] = "1"
     environment.pop("MPLBACKEND", None)
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-W", "error", copy, *flags],
         cwd=folder,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
     )
+
+
+def finish(process):
+    """Return the exit status, standard output and standard error."""
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
 
 
 def test_the_network_is_blocked(tmp_path):
     script = tmp_path / "call.py"
     script.write_text("import urllib.request as r; r.urlopen('http://a.test')")
-    done = start(script, tmp_path / "empty")
-    assert done.returncode and "must not use the network" in done.stderr
+    status, _, errors = finish(start(script, tmp_path / "empty"))
+    assert status == 1 and "must not use the network" in errors
 
 
 @pytest.fixture(scope="module", params=SCRIPTS, ids=lambda path: path.stem)
@@ -70,35 +80,49 @@ def device(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=["--no-amp", "--amp"])
-def finished(request, path, device, tmp_path_factory):
-    """Return the folder and the outcome of one run of the whole script."""
-    folder = tmp_path_factory.mktemp("empty")
-    flags = ("--tiny", "--device", device, request.param)
-    return folder, start(path, folder, *flags)
+@pytest.fixture(scope="module")
+def runs(path, device, tmp_path_factory):
+    """Return flag -> folder and outcome of a run of the whole script."""
+    started = {}
+    for flag in ("--no-amp", "--amp"):
+        folder = tmp_path_factory.mktemp("empty")
+        flags = ("--tiny", "--device", device, flag)
+        started[flag] = folder, start(path, folder, *flags)
+    return {
+        flag: (folder, *finish(process))
+        for flag, (folder, process) in started.items()
+    }
+
+
+@pytest.fixture(params=["--no-amp", "--amp"])
+def finished(request, runs):
+    """Return folder, exit status, standard output and standard error."""
+    return runs[request.param]
 
 
 def test_runs_clean(finished):
-    _, done = finished
-    assert (done.returncode, done.stderr) == (0, "")
+    _, status, _, errors = finished
+    assert (status, errors) == (0, "")
 
 
 def test_announces_every_section_in_order(finished, path):
-    lines = finished[1].stdout.splitlines()
+    _, _, output, _ = finished
+    lines = output.splitlines()
     announced = [line[4:] for line in lines if line.startswith("--- ")]
     assert announced == [cell.name for cell in cells(path)]
     for cell in cells(path):
-        assert f"--- {cell.name}\n    {cell.claim}\n" in finished[1].stdout
+        assert f"--- {cell.name}\n    {cell.claim}\n" in output
 
 
 def test_prints_for_a_plain_terminal(finished):
-    for line in finished[1].stdout.splitlines():
+    _, _, output, _ = finished
+    for line in output.splitlines():
         assert line.isascii() and len(line) <= 80, line
 
 
 def test_draws_the_figures_that_it_names(finished):
-    folder, done = finished
-    lines = [x for x in done.stdout.splitlines() if x.startswith("figure  ")]
+    folder, _, output, _ = finished
+    lines = [x for x in output.splitlines() if x.startswith("figure  ")]
     named = {folder / line.removeprefix("figure  ") for line in lines}
     assert named == set((folder / "figures").glob("*")) and named
     for name in named:
