@@ -338,6 +338,7 @@ class HandSGD:
 
     def step(self, w: Tensor, gradient: Tensor) -> Tensor:
         """Return the next w."""
+        # Old steps go on with the share `momentum`; without it v is g.
         self.velocity = self.momentum * self.velocity + gradient
         if self.nesterov:
             return w - self.lr * (gradient + self.momentum * self.velocity)
@@ -353,6 +354,7 @@ class HandRMSprop:
 
     def step(self, w: Tensor, gradient: Tensor) -> Tensor:
         """Return the next w."""
+        # A moving average: the share 1 - alpha of it is the latest gradient.
         self.square = self.alpha * self.square + (1 - self.alpha) * gradient**2
         return w - self.lr * gradient / (self.square.sqrt() + self.eps)
 
@@ -498,6 +500,7 @@ def a_range_test_finds_the_learning_rate(
     picked = rates[losses.argmin()].item() / 10
     print(f"lowest loss at lr {10 * picked:.3f}, so a tenth: {picked:.4f}")
 
+    # On the left the test, on the right what its advice is worth.
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(9, 3.5), layout="constrained"
     )
@@ -555,6 +558,7 @@ def schedules_move_once_an_epoch_or_once_a_batch(
                 optimizer.step()  # always before the step of the schedule
                 if name == "one-cycle":
                     schedule.step()
+            # An epoch is over: those that count epochs move now.
             if name == "plateau":
                 schedule.step(validation_loss)
             elif name != "one-cycle":
@@ -601,6 +605,7 @@ def accumulated_gradients_equal_the_large_batch(
     F.mse_loss(model(x), y).backward()  # all ten at once
     whole = model.weight.grad.clone()
 
+    # A loss is a mean over its own part; its share of the whole is 4 / 10.
     parts = list(zip(x.split(4), y.split(4), strict=True))
     weightings = {
         "by size": [0.4, 0.4, 0.2],
@@ -629,6 +634,7 @@ def clipping_shortens_a_gradient_and_keeps_its_direction(
     multiplied by 1 / 5, between `backward` and `step`. Returns the clipped
     gradients, (3,).
     """
+    # Two tensors, as the parameters of a network are many.
     w = torch.zeros(2, device=device, requires_grad=True)
     b = torch.zeros(1, device=device, requires_grad=True)
     optimizer = torch.optim.SGD([w, b], lr=1.0)
@@ -836,6 +842,7 @@ def mixed_precision_trains_as_well(
     Returns type -> (mean loss of the last 20 steps, accuracy on unseen
     typefaces, milliseconds a step, bytes kept for one backward).
     """
+    # The same seed for both: the same first weights, the same batches.
     images, labels = digits["train"]
     unseen_images, unseen_labels = digits["validation"]
     results = {}
@@ -870,6 +877,7 @@ def mixed_precision_trains_as_well(
         loss = torch.stack(losses[-20:]).mean().item()  # waits for a GPU
         milliseconds = 1000 * (time.perf_counter() - start) / steps
 
+        # Measured as it was trained, under the same autocast.
         model.eval()
         with torch.no_grad(), autocast:
             right = model(unseen_images).argmax(dim=1) == unseen_labels
@@ -1000,6 +1008,7 @@ def compiling_changes_the_time_alone(
         assert list(model.state_dict()) == names  # so a checkpoint still fits
         later = sum(times[1:]) / (steps - 1)
         print(f"{how}: first batch {times[0]:8.2f} ms, later {later:.2f} ms")
+    # Compiled code adds in another order, so the last bits may differ.
     if compiled:
         torch.testing.assert_close(*scores.values(), rtol=1e-3, atol=1e-4)
     else:
@@ -1028,6 +1037,7 @@ class Checkpoint:
         The new file takes the place of the old one when it is on the disk, so
         a crash at any moment leaves one of the two.
         """
+        # Plain numbers, strings, tensors and dicts: all that may be read back.
         whole = {
             "settings": self.settings,
             "states": {name: part.state_dict() for name, part in parts.items()},
@@ -1317,6 +1327,7 @@ def mistakes_lose_what_was_learnt() -> dict[str, tuple]:
     file.seek(0)
     with caught(pickle.UnpicklingError, "Weights only load failed"):
         torch.load(file, weights_only=True)
+    # Two that come from not knowing what a call returns.
     with caught(TypeError, "'_IncompatibleKeys' object is not callable"):
         trained = trained.load_state_dict(state)  # a report, not the model
         trained(torch.ones(1, 2))
@@ -1342,6 +1353,7 @@ class TorchvisionDigits(dict):
     def __missing__(self, split: str) -> tuple[Tensor, Tensor]:
         """Read `split`, fetched where it is missing, and keep it."""
         images, labels = self.read(train=split != "test")
+        # The test set of the makers stays whole, so results can be compared.
         apart = min(5000, len(labels) // 6)
         parts = {"train": slice(-apart), "validation": slice(-apart, None)}
         part = parts.get(split, slice(None))
@@ -1563,6 +1575,7 @@ def train_validate_test(
     images, labels = data["train"]
     batch_size = min(batch_size, len(labels))
     steps = epochs * (len(labels) // batch_size)
+    # With the channels of a pixel side by side, convolutions run faster.
     model = network().to(device, memory_format=torch.channels_last)
     if compiled:
         model.compile()
@@ -1797,6 +1810,7 @@ def main() -> None:
         count = 1_000 if tiny else None
         data = TorchvisionDigits(args.data, args.data_dir, device, count=count)
     network = {"mlp": MLP, "cnn": CNN}[args.model]
+    # Real data is five times as much, so fewer epochs are as many steps.
     epochs = args.epochs or (2 if tiny or args.data != "digits" else 6)
     optimizer_class, options = optimizers[args.optimizer]
     options["lr"] = args.lr or options["lr"]
@@ -1805,7 +1819,7 @@ def main() -> None:
     augment = RandomAffine(degrees=10, scale=0.1, shear=0.1, shift=0.1)
 
     # A run goes on only with the flags that it was started with.
-    checkpoint = None
+    checkpoint = None  # nothing is written unless a file is named
     if args.checkpoint:
         names = ("data", "tiny", "model", "optimizer", "seed", "amp")
         settings = {f"--{name}": getattr(args, name) for name in names}
