@@ -2,9 +2,14 @@
 
 import ast
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+# Tiny data gains nothing from a second thread, and a busy machine makes each
+# small product wait for it. Set before torch reads it, and for subprocesses.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import matplotlib
 import matplotlib.pyplot as plt

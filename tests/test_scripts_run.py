@@ -33,17 +33,13 @@ DEVICES = [
 
 
 def start(path, folder, *flags):
-    """Start a copy of the script in `folder`, warnings as errors, offline.
-
-    It gets one core, so that two may run side by side.
-    """
+    """Start a copy of the script in `folder`, warnings as errors, offline."""
     folder.mkdir(exist_ok=True)
     copy = shutil.copy(path, folder)
     blocked = folder / "blocked"
     blocked.mkdir(exist_ok=True)
     (blocked / "sitecustomize.py").write_text(NO_NETWORK)
     environment = {**os.environ, "PYTHONPATH": str(blocked)}
-    environment["OMP_NUM_THREADS"] = "1"
     environment.pop("MPLBACKEND", None)
     return subprocess.Popen(
         [sys.executable, "-W", "error", copy, *flags],
