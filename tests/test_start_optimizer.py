@@ -163,6 +163,10 @@ def test_data_is_fetched_where_it_is_missing(mirror, tmp_path, capsys):
     data = script.TorchvisionDigits("mnist", tmp_path / "data", CPU)
     counts = [len(data[split][1]) for split in ("train", "validation", "test")]
     assert counts == [50, 10, 60]
+    # Training and validation together are the file, each image once.
+    images, _ = data.read(train=True)
+    whole = torch.cat([data["train"][0], data["validation"][0]])
+    torch.testing.assert_close(whole[:, 0] * 255, images.float())
     assert capsys.readouterr().err == ""
     shutil.rmtree(mirror)  # a second time it is read from the disk
     again = script.TorchvisionDigits("mnist", tmp_path / "data", CPU)
@@ -498,8 +502,21 @@ def test_train_validate_test(digits, half, network, tmp_path):
     assert accuracy_line == f"test accuracy {accuracy:.2%}"
 
 
-def test_the_best_epoch_is_restored(digits):
-    """An epoch at a mad learning rate must not be the one that is tested."""
+def test_the_best_epoch_is_restored(digits, monkeypatch, tmp_path):
+    def prefer_the_first(
+        self, loss, validation_loss, note=script.Trainer.remember
+    ):
+        note(self, loss, validation_loss + 10 * len(self.losses))
+
+    monkeypatch.setattr(script.Trainer, "remember", prefer_the_first)
+    # The section measures again after it restored, and asserts the same loss.
+    result = script.train_validate_test(
+        *(digits, script.MLP, lambda images: images, CPU, tmp_path), epochs=3
+    )
+    assert result["best_epoch"] == 1
+
+
+def test_the_best_epoch_is_copied():
     torch.manual_seed(0)
     optimizer = functools.partial(torch.optim.SGD, lr=0.1)
     model = script.MLP()
@@ -547,6 +564,26 @@ def test_an_epoch_uses_every_image_once():
     first, seen[:] = list(seen), []
     trainer.train_epoch(images, labels, 10, augment)
     assert sorted(seen) == sorted(first) and seen != first
+
+
+def test_a_training_loss_is_the_mean_over_its_images(digits):
+    images, labels = digits["train"]
+    optimizer = functools.partial(torch.optim.SGD, lr=1e-12)  # stands still
+    trainer = script.Trainer(script.MLP(), optimizer, 99, CPU, None, 0)
+    loss, accuracy, _ = trainer.train_epoch(images, labels, 100, lambda x: x)
+    measured_loss, measured_accuracy, _ = trainer.evaluate(images, labels)
+    assert loss == pytest.approx(measured_loss, rel=1e-4)
+    assert accuracy == pytest.approx(measured_accuracy)
+
+
+def test_skipped_steps_do_not_move_the_schedule(digits):
+    images, labels = digits["test"]
+    optimizer = functools.partial(torch.optim.SGD, lr=1e-6)
+    half = torch.float16
+    trainer = script.Trainer(script.MLP(), optimizer, 99, CPU, half, 0)
+    trainer.train_epoch(1000 * images, labels, 10, lambda x: x)
+    skipped = math.log2(2**16 / trainer.scaler.get_scale())
+    assert skipped >= 1 and trainer.schedule.last_epoch == 30 - skipped
 
 
 def weights(path: Path) -> dict:
