@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(ROOT.glob("start_*.py"))
 sys.path.insert(0, str(ROOT))  # so that pytest may be started anywhere
 matplotlib.use("agg")
+
+# A cell that is pasted into a bare namespace cannot be found by a worker that
+# imports it, as under spawn; under fork it is there already.
+if "fork" in multiprocessing.get_all_start_methods():
+    multiprocessing.set_start_method("fork", force=True)
 
 
 class Cell(NamedTuple):

@@ -131,6 +131,17 @@ def test_helpers_are_the_same_everywhere():
     }
 
 
+def test_a_class_of_one_name_is_one_text():
+    texts = {}
+    for path in SCRIPTS:
+        text = path.read_text()
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef):
+                source = ast.get_source_segment(text, node)
+                texts.setdefault(node.name, set()).add(source)
+    assert [name for name, found in texts.items() if len(found) > 1] == []
+
+
 def test_every_cell_is_a_section_and_main_lists_it(script):
     text = script.read_text()
     lesson = text[: text.index("\n# %%\n" + HELPERS_BEGIN)]

@@ -1,0 +1,183 @@
+"""start_dataloader.py: bad input gets one clear line, and costs nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+SECTION = "a_folder_and_a_table_are_a_data_set"
+MINE = ("--images", "mine", "--labels", "mine.csv", "--device", "cpu")
+
+
+def refused(outcome, status, *words):
+    """Check for the status, no output, and one line with all the words."""
+    code, output, errors = outcome
+    lines = errors.splitlines()
+    assert code == status and len(lines) == 1, outcome
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--images", "mine"], ["--images", "--labels"]),
+        (["--labels", "mine.csv"], ["--labels", "--images"]),
+        (["--images"], ["--images"]),
+        (["--workers", "1"], ["--workers", "'1'", "from 2"]),
+        (["--workers", "-2"], ["--workers", "'-2'"]),
+        (["--workers", "2.5"], ["--workers", "whole number"]),
+        (["--workers", "many"], ["--workers", "'many'"]),
+        (["--workers", "9" * 30], ["--workers", "to 64"]),
+        (["--start-method", "thread"], ["--start-method", "spawn"]),
+        (["--data", "cifar"], ["--data", "'cifar'", "mnist"]),
+        (["--data", ""], ["--data", "''"]),
+    ],
+    ids=" ".join,
+)
+def test_flags(flags, words, command_line):
+    outcome = command_line("start_dataloader", *flags)
+    refused(outcome, 2, *words)
+    assert outcome[1] == ""
+
+
+@pytest.fixture
+def mine(command_line):
+    """Return a caller with a folder of two images, and a table of them."""
+    Path("mine").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (9, 9)).save(Path("mine", name))
+    Path("mine.csv").write_text("a.png,cat\nb.png,dog\n")
+
+    def call(*flags):
+        return command_line(
+            "start_dataloader", "--only", SECTION, *(flags or MINE)
+        )
+
+    return call
+
+
+def test_the_good_folder_is_read(mine):
+    status, output, errors = mine()
+    assert (status, errors) == (0, "")
+    assert "2 images" in output and "2 of 9 x 9" in output
+
+
+def test_folder_that_is_missing_or_a_file(mine):
+    for wrong in ("missing", "mine.csv", ""):
+        flags = ("--images", wrong or "mine/none", *MINE[2:])
+        refused(mine(*flags), 1, "--images", wrong, "no such folder")
+
+
+def test_table_that_is_missing_or_a_folder(mine):
+    for wrong in ("missing.csv", "mine"):
+        flags = (*MINE[:2], "--labels", wrong)
+        refused(mine(*flags), 1, "--labels", wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["lists no image"]),
+        (b"\n\n , \n", ["lists no image"]),
+        (b"file,label\n", ["lists no image"]),
+        (b"a.png\nb.png\n", ["line 1", "file name, label"]),
+        (b"a.png;cat\nb.png;dog\n", ["line 1", "file name, label"]),
+        (b"a.png\tcat\n", ["line 1", "file name, label"]),
+        (b"file,label\na.png,cat\nb.png,\n", ["line 3"]),
+        (b"a.png,cat\n,dog\n", ["line 2"]),
+        ("a.png,cat\n".encode("utf-16"), ["mine.csv"]),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", ["mine.csv"]),
+        (b"a.png,\xff\xfe\n", ["mine.csv"]),
+        (b"a.png,cat\n" + b"x" * 200_000 + b",dog\n", ["field larger"]),
+    ],
+)
+def test_table_that_is_none(content, words, mine):
+    Path("mine.csv").write_bytes(content)
+    refused(mine(), 1, "--labels mine.csv", *words)
+
+
+def test_no_image_can_be_read(mine):
+    for name in ("a.png", "b.png"):
+        Path("mine", name).write_bytes(b"GIF89a, no more")
+    status, output, errors = mine()
+    assert status == 1 and errors.count("\n") == 1
+    assert "--images mine" in errors and "can be read" in errors
+    assert "a.png: not a whole image" in output
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:40]),
+        lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99)),
+        lambda path: path.write_bytes(path.read_bytes()[:16] + bytes(60)),
+        lambda path: path.write_bytes(b"BM" + bytes(99)),
+        lambda path: path.write_bytes(b"II*\0" + bytes(99)),
+        lambda path: path.write_bytes(b"\xff\xd8\xff\xe0" + bytes(99)),
+        lambda path: path.write_bytes(b"GIF89a" + bytes(range(99))),
+        lambda path: path.write_bytes(b"P6 9 9 255 short"),
+        lambda path: path.write_bytes(b"P6 x y z"),
+        lambda path: path.write_bytes(b"P6 65000 65000 255 "),
+    ],
+    ids=[
+        *("missing", "a folder", "empty", "cut", "zeros", "zero size"),
+        *("bmp", "tiff", "jpeg", "gif", "ppm", "ppm head", "a bomb"),
+    ],
+)
+def test_damaged_image_is_named_and_the_rest_goes_on(damage, mine):
+    damage(Path("mine", "b.png"))
+    status, output, errors = mine()
+    assert (status, errors) == (0, "")
+    assert "1 can be read" in output and "cannot be read: b.png: " in output
+
+
+def test_a_name_too_long_for_a_file(mine):
+    long = "x" * 300
+    Path("mine.csv").write_text(f"a.png,cat\n{long},cat\n")
+    status, output, errors = mine()
+    assert (status, errors) == (0, "") and "1 can be read" in output
+    assert f"cannot be read: {long}: File name too long" in output
+    Path("mine.csv").write_text(f"{long},cat\na.png,cat\n")
+    refused(mine(), 1, "--labels mine.csv", "too long")
+
+
+def test_data_that_cannot_be_fetched(mine, monkeypatch):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [])
+    Path("plain").write_text("mine")
+    for folder in ("plain", "none/yet"):
+        flags = ("--data", "mnist", "--data-dir", folder)
+        refused(mine(*flags), 1, "--data mnist", folder, "--data digits")
+    assert Path("plain").read_text() == "mine"
+
+
+def test_figures_folder_that_is_a_file(command_line):
+    Path("plain").write_text("mine")
+    name = "two_tones_tell_the_key_of_a_telephone"
+    flags = ("--tiny", "--only", name, "--figures", "plain")
+    refused(command_line("start_dataloader", *flags), 1, "--figures", "plain")
+    assert Path("plain").read_text() == "mine"
+
+
+def test_a_real_process_prints_no_traceback(tmp_path):
+    script = shutil.copy(ROOT / "start_dataloader.py", tmp_path)
+    flags = ("--images", "missing", "--labels", "none.csv", "--only", SECTION)
+    done = subprocess.run(
+        [sys.executable, script, *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "--images missing" in done.stderr
+    assert os.listdir(tmp_path) == ["start_dataloader.py"]
