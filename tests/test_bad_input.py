@@ -106,12 +106,19 @@ class Bomb:
         return (Path("exploded").write_text, ("boom",))
 
 
+CHECKPOINT = []  # the bytes of one, once it has been made
+
+
 @pytest.fixture
 def trained(command_line):
     """Return the path of a checkpoint after one tiny run."""
-    flags = (*TRAIN, "--epochs", "1", "--checkpoint", "run.pt")
-    assert command_line("start_optimizer", *flags)[0] == 0
-    return Path("run.pt")
+    path = Path("run.pt")
+    if not CHECKPOINT:
+        flags = (*TRAIN, "--epochs", "1", "--checkpoint", "run.pt")
+        assert command_line("start_optimizer", *flags)[0] == 0
+        CHECKPOINT.append(path.read_bytes())
+    path.write_bytes(CHECKPOINT[0])
+    return path
 
 
 def test_checkpoint_is_not_overwritten(trained, command_line):

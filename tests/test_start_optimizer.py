@@ -596,10 +596,10 @@ def weights(path: Path) -> dict:
 def test_a_killed_run_is_resumed_bit_for_bit(tmp_path):
     command = [sys.executable, str(ROOT / "start_optimizer.py"), *TRAIN]
     command += ["--epochs", "3", "--checkpoint"]
-    run = functools.partial(
-        subprocess.run, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL
+    start = functools.partial(
+        subprocess.Popen, cwd=tmp_path, stdout=subprocess.DEVNULL
     )
-    run([*command, "whole.pt"])
+    undisturbed = start([*command, "whole.pt"])
     with subprocess.Popen(
         [*command, "killed.pt"], cwd=tmp_path, stdout=subprocess.PIPE
     ) as process:
@@ -609,7 +609,8 @@ def test_a_killed_run_is_resumed_bit_for_bit(tmp_path):
                 process.send_signal(signal.SIGKILL)
                 break
     assert process.returncode == -signal.SIGKILL
-    run([*command, "killed.pt", "--resume"])
+    resumed = start([*command, "killed.pt", "--resume"])
+    assert undisturbed.wait() == resumed.wait() == 0
     whole, killed = (
         weights(tmp_path / "whole.pt"),
         weights(tmp_path / "killed.pt"),
