@@ -140,7 +140,8 @@ def digits_need_no_download(
     Returns the three splits; each typeface stands in one of them alone.
     """
     start = time.perf_counter()
-    digits = FontDigits(device, train=count)
+    sizes = {"validation": count // 4, "test": count * 5 // 12}
+    digits = FontDigits(device, train=count, **sizes)
     images, _ = digits["train"]
     seconds = time.perf_counter() - start
     assert images.shape == (count, 1, 28, 28) and images.dtype == torch.float32
@@ -1833,7 +1834,7 @@ def main() -> None:
     here = {"device": device}
     drawn = {"device": device, "figures": args.figures}
     sections = {
-        digits_need_no_download: {**drawn, "count": 2_000 if tiny else 12_000},
+        digits_need_no_download: {**drawn, "count": 1_200 if tiny else 12_000},
         a_split_by_image_flatters: {
             **here,
             "digits": digits,
@@ -1846,7 +1847,7 @@ def main() -> None:
         a_range_test_finds_the_learning_rate: {
             **drawn,
             "digits": digits,
-            "steps": 80 if tiny else 120,
+            "steps": 60 if tiny else 120,
         },
         schedules_move_once_an_epoch_or_once_a_batch: {"figures": args.figures},
         accumulated_gradients_equal_the_large_batch: here,
@@ -1865,7 +1866,7 @@ def main() -> None:
             "digits": digits,
             "network": network,
             "half": half,
-            "steps": 15 if tiny else 100,
+            "steps": 10 if tiny else 100,
         },
         a_skipped_step_holds_the_schedule: {},
         a_seed_repeats_a_run: {**here, "digits": digits},
