@@ -734,7 +734,8 @@ def splits_keep_groups_apart_or_classes_in_proportion(
     clean = Transformed(random_part, lambda index: index)
     together = [number - 1000 for number in noisy] + list(clean)
     assert sorted(together) == list(range(count))
-    print(f"train[0] -> {noisy[0]}, changed; held_out[0] -> {clean[0]}, not")
+    print(f"training sample {noisy[0] - 1000} becomes {noisy[0]}", end="")
+    print(f", held-out sample {clean[0]} stays as it is")
     return held_out
 
 
