@@ -1621,7 +1621,7 @@ def main() -> None:
             "target": 0.5 if tiny else 0.1,
             "limit": 450 if tiny else 2000,
         },
-        schedulers_come_to_rest: {},
+        schedulers_come_to_rest: {"n": 20, "epochs": 16} if tiny else {},
         convolution_slides_one_kernel: drawn,
         a_convolution_maps_channels_to_channels: here,
         random_numbers_repeat_by_seed: here,

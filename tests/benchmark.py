@@ -1,0 +1,560 @@
+"""Speed, side by side: the scripts' way and the usual one, in one run.
+
+Run    python tests/benchmark.py --data-dir DIR    (DIR/MNIST: the real MNIST)
+Needs  the four packages, an idle machine and about half an hour; --only NAME
+       runs one table. Without --data-dir, font digits stand in for MNIST, and
+       the time to 99% is left out.
+
+Both ways of a row run in turn on the same images, `--repeats` times, and the
+medians are compared. The tables are Markdown, on standard output; the single
+measurements go to standard error as they are taken.
+"""
+
+import argparse
+import functools
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ("Pytorch", "dataloader", "buildnn", "autograd", "optimizer")
+sys.path.insert(0, str(ROOT))
+
+from start_dataloader import AsItIs, OneByOne, WholeBatches  # noqa: E402
+from start_optimizer import (  # noqa: E402
+    CNN,
+    MLP,
+    FontDigits,
+    RandomAffine,
+    TorchvisionDigits,
+    Trainer,
+    amp_dtype,
+    number,
+    pick_device,
+)
+
+MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's pixels, as every tutorial has it
+AUGMENT = RandomAffine(degrees=10, scale=0.1, shear=0.1, shift=0.1)  # ours
+EPOCHS = 6  # after these the usual way has failed
+
+
+def say(text: str) -> None:
+    """Tell on standard error what goes on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def medians(ways: dict[str, Callable], args) -> dict[str, float]:
+    """Run all ways in turn, again and again; return name -> seconds."""
+    times = {name: [] for name in ways}
+    for _ in range(args.repeats):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if args.device.type != "cpu":
+                torch.accelerator.synchronize(args.device)
+            times[name].append(time.perf_counter() - start)
+    for name, measured in times.items():
+        say(f"  {name:26}" + "".join(f"{value:9.3f}" for value in measured))
+    return {name: statistics.median(all_) for name, all_ in times.items()}
+
+
+def table(title: str, *rows: tuple) -> None:
+    """Print a Markdown table; the first row is its head."""
+    head, *rows = rows
+    print(f"\n{title}\n")
+    for row in (head, ["---"] * len(head), *rows):
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+# The usual way, as the tutorials have it: a data set that opens one image at a
+# time, a chain of transforms for each, a DataLoader that collates them.
+def usual_loader(data: dict, batch_size: int, *transforms, **options):
+    """Return a shuffling DataLoader of the training images."""
+    images, labels = (part.cpu() for part in data["train"])
+    pixels = (255 * images[:, 0]).round().byte()
+    to_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+    scale = v2.Normalize([MEAN], [DEVIATION])
+    dataset = OneByOne(
+        pixels, labels, v2.Compose([*transforms, *to_tensor, scale])
+    )
+    return DataLoader(dataset, batch_size, shuffle=True, **options)
+
+
+def usual_epoch(model, optimizer, loader, device, half=None) -> None:
+    """Train for one epoch, as the tutorials do."""
+    model.train()
+    for images, labels in loader:
+        images, labels = images.to(device), labels.to(device)
+        with torch.autocast(device.type, half, enabled=half is not None):
+            loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+class UsualCNN(nn.Sequential):
+    """The network of the well-known MNIST example.
+
+    Source: https://github.com/pytorch/examples/tree/main/mnist, with its batch
+    of 64, Adadelta with lr 1, and StepLR with gamma 0.7.
+    """
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(1, 32, 3),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Dropout(0.25),
+            nn.Flatten(),
+            nn.Linear(9216, 128),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(128, 10),
+        )
+
+
+# The scripts' way: the images stand on the device as one tensor.
+def normalized(images: Tensor) -> Tensor:
+    """Return what the usual transforms return, for a batch at once."""
+    return (images - MEAN) / DEVIATION
+
+
+def scripts_trainer(
+    network, steps, device, half, make_optimizer, seed=0
+) -> Trainer:
+    """Return a `Trainer` as `train_validate_test` makes it."""
+    torch.manual_seed(seed)
+    model = network().to(device, memory_format=torch.channels_last)
+    return Trainer(model, make_optimizer, steps, device, half, seed)
+
+
+def loader_table(data: dict, args) -> None:
+    """How many images a second reach a loop, in shuffled batches."""
+    images, labels = (part.cpu() for part in data["train"])
+    count = len(labels)
+
+    def consume(loader) -> None:
+        for _ in loader:
+            pass
+
+    def index(batch_size: int) -> None:
+        for which in torch.randperm(count).split(batch_size):
+            _ = images.index_select(0, which), labels[which]
+
+    def copy(batch_size: int) -> None:
+        memory = torch.empty_like(images[:batch_size])
+        for part in images.split(batch_size):
+            memory[: len(part)].copy_(part)
+
+    rows = []
+    for batch_size in (64, 256):
+        say(f"loader, batch {batch_size}: seconds an epoch")
+        in_one_piece = DataLoader(
+            WholeBatches(images, labels),
+            batch_size,
+            shuffle=True,
+            collate_fn=AsItIs(),
+        )
+        usual = [usual_loader(data, batch_size, num_workers=n) for n in (0, 2)]
+        ways = {
+            "0 workers": functools.partial(consume, usual[0]),
+            "2 workers": functools.partial(consume, usual[1]),
+            "loader with `__getitems__`": functools.partial(
+                consume, in_one_piece
+            ),
+            "indexed tensor": functools.partial(index, batch_size),
+            "copy": functools.partial(copy, batch_size),
+        }
+        speed = {n: count / t for n, t in medians(ways, args).items()}
+        zero, two, *ours, limit = speed.values()
+        for way, fast in zip(list(ways)[2:4], ours, strict=True):
+            rows.append(
+                (
+                    f"{way}, batch {batch_size}",
+                    f"{fast:,.0f}",
+                    f"{zero:,.0f} / {two:,.0f}",
+                    f"{fast / max(zero, two):.0f}",
+                    f"{limit:,.0f}",
+                )
+            )
+    table(
+        "Images a second that reach a loop. Usual: per-image `v2` transforms in"
+        " a\n`DataLoader`, 0 / 2 workers; the ratio is to the quicker of them."
+        " Limit: a\nplain copy of the same bytes.",
+        ("loader", "images/s", "usual", "ratio", "limit"),
+        *rows,
+    )
+
+
+def products(batch_size: int, count: int, device, dtype) -> Callable:
+    """Return a function that does the MLP's matrix products of one epoch.
+
+    Forward one for each layer, backward one for its weights and, but in the
+    first layer, one for its input: nothing else, and no memory is filled.
+    """
+    sizes = [(784, 512), (512, 512), (512, 10)]
+    make = functools.partial(torch.ones, device=device, dtype=dtype)
+    layers = [
+        (make(batch_size, i), make(o, i), make(batch_size, o)) for i, o in sizes
+    ]
+
+    def multiply() -> None:
+        for _ in range(count // batch_size):
+            for x, weight, gradient in layers:
+                x @ weight.T
+                gradient.T @ x
+                if x is not layers[0][0]:
+                    gradient @ weight
+
+    return multiply
+
+
+def epoch_table(data: dict, args) -> None:
+    """How long one epoch of the 784-512-512-10 MLP takes, with plain SGD."""
+    images, labels = data["train"]
+    device, rows = args.device, []
+    make_optimizer = functools.partial(torch.optim.SGD, lr=0.1)
+    for half in (None, amp_dtype(device))[: 1 + args.amp]:
+        for batch_size in (64, 256):
+            name = f"{half or torch.float32}".removeprefix("torch.")
+            say(f"MLP epoch, batch {batch_size}, {name}: seconds")
+            steps = args.repeats * (len(labels) // batch_size)
+            trainer = scripts_trainer(MLP, steps, device, half, make_optimizer)
+            model = MLP().to(device)
+            usual = functools.partial(
+                usual_epoch, model, make_optimizer(model.parameters())
+            )
+            ways = {
+                f"{workers} workers": functools.partial(
+                    usual,
+                    usual_loader(data, batch_size, num_workers=workers),
+                    device,
+                    half,
+                )
+                for workers in (0, 2)
+            }
+            ways["trainer"] = functools.partial(
+                trainer.train_epoch, images, labels, batch_size, normalized
+            )
+            ways["products"] = products(
+                batch_size, len(labels), device, half or torch.float32
+            )
+            zero, two, ours, limit = medians(ways, args).values()
+            rows.append(
+                (
+                    f"{name}, batch {batch_size}",
+                    f"{ours:.2f} s",
+                    f"{zero:.2f} / {two:.2f} s",
+                    f"{zero / ours:.1f} / {two / ours:.1f}",
+                    f"{limit:.2f} s",
+                )
+            )
+    table(
+        f"One epoch of the MLP, {len(labels):,} images, SGD. Usual: the same"
+        " batches from\nthe loader above, 0 / 2 workers. Limit: the matrix"
+        " products alone.",
+        ("MLP epoch", "`Trainer`", "usual", "ratio", "limit"),
+        *rows,
+    )
+
+
+def time_to(target: float, data: dict, usual_start, script: dict, args):
+    """Return a row: how long each way trains until the test set is read.
+
+    Data are at hand on both sides, and testing is not counted. The usual way
+    stops after the first epoch that reaches `target`; the scripts' way plans
+    its epochs beforehand, and must reach it at the end for every seed.
+    """
+    device = args.device
+    half = amp_dtype(device) if args.amp else None
+    images, labels = data["train"]
+    test_images, test_labels = data["test"]
+    ours = []
+    for seed in range(args.repeats):
+        batch_size, epochs = script["batch_size"], script["epochs"]
+        make_optimizer = functools.partial(
+            torch.optim.AdamW, lr=script["lr"], fused=True
+        )
+        start = time.perf_counter()
+        steps = epochs * (len(labels) // batch_size)
+        trainer = scripts_trainer(
+            CNN, steps, device, half, make_optimizer, seed
+        )
+        for _ in range(epochs):
+            trainer.train_epoch(images, labels, batch_size, AUGMENT)
+        took = time.perf_counter() - start
+        _, right, _ = trainer.evaluate(test_images, test_labels)
+        ours.append((took, right))
+        say(f"  seed {seed}: {right:.2%} after {took:.1f} s")
+
+    took, curve = 0.0, []
+    model, optimizer, schedule, loader = usual_start()
+    while len(curve) < EPOCHS and (not curve or curve[-1] < target):
+        start = time.perf_counter()
+        usual_epoch(model, optimizer, loader, device)
+        if schedule:
+            schedule.step()
+        took += time.perf_counter() - start
+        model.eval()
+        with torch.no_grad():
+            parts = normalized(test_images).split(1000)
+            guesses = torch.cat([model(part).argmax(dim=1) for part in parts])
+        curve.append((guesses == test_labels).float().mean().item())
+        say(f"  usual, epoch {len(curve)}: {curve[-1]:.2%} after {took:.1f} s")
+    median = statistics.median(took for took, _ in ours)
+    lowest, highest = min(r for _, r in ours), max(r for _, r in ours)
+    more = "" if curve[-1] >= target else "more than "
+    return (
+        f"{median:.1f} s, {lowest:.2%} to {highest:.2%}",
+        f"{took:.0f} s, {curve[-1]:.2%}",
+        f"{more}{took / median:.0f}",
+    )
+
+
+def accuracy_table(data: dict, args) -> None:
+    """How long until the test set is read well."""
+    device, rows = args.device, []
+    if args.data_dir:
+        say("time to 99% on MNIST")
+
+        def example():
+            torch.manual_seed(0)
+            model = UsualCNN().to(device)
+            optimizer = torch.optim.Adadelta(model.parameters(), lr=1.0)
+            schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)
+            loader = usual_loader(data, 64, num_workers=2)
+            return model, optimizer, schedule, loader
+
+        script = {"epochs": 1, "batch_size": 64, "lr": 0.01}
+        rows.append(
+            ("99% of MNIST", *time_to(0.99, data, example, script, args))
+        )
+    say("time to 97% on unseen typefaces")
+    digits = FontDigits(device)
+
+    def plain():
+        torch.manual_seed(0)
+        model = CNN().to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.001)
+        move = v2.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), 6)
+        loader = usual_loader(digits, 64, move, num_workers=2)
+        return model, optimizer, None, loader
+
+    script = {"epochs": 3, "batch_size": 128, "lr": 0.01}
+    rows.append(
+        ("97% of unseen typefaces", *time_to(0.97, digits, plain, script, args))
+    )
+    table(
+        "Training time until the test set is read, data at hand. Usual: the"
+        " network,\nbatch and optimizer of the well-known MNIST example; for"
+        " the typefaces the\nscripts' own network without the speed-ups. Both"
+        " with 2 workers.",
+        ("time to", "`Trainer`", "usual", "ratio"),
+        *rows,
+    )
+
+
+def share_table(data: dict, args) -> None:
+    """What each speed-up brings: the CNN's epoch with one of them undone."""
+    device, half = args.device, amp_dtype(args.device)
+    images, labels = data["train"]
+    images, labels = images[:12_000], labels[:12_000]
+    subset = {"train": (images, labels)}
+    steps = 3 * args.repeats * (len(labels) // 128)
+
+    def epoch(half=half, fused=True, channels_last=True, compiled=False):
+        make = functools.partial(torch.optim.AdamW, lr=1e-3, fused=fused)
+        trainer = scripts_trainer(CNN, steps, device, half, make)
+        if not channels_last:
+            trainer.model.to(memory_format=torch.contiguous_format)
+        if compiled:
+            trainer.model.compile()
+            trainer.train_epoch(images[:128], labels[:128], 128, AUGMENT)
+        return functools.partial(
+            trainer.train_epoch, images, labels, 128, AUGMENT
+        )
+
+    say(f"CNN epoch of {len(labels):,} images, batch 128: seconds")
+    model = CNN().to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    loader = usual_loader(subset, 128, v2.RandomAffine(10))
+    ways = {
+        "as `--amp` trains": epoch(),
+        f"float32 instead of {half}".replace("torch.", ""): epoch(half=None),
+        "without channels_last": epoch(channels_last=False),
+        "optimizer not fused": epoch(fused=False),
+        "per-image loader, 0 workers": functools.partial(
+            usual_epoch, model, optimizer, loader, device, half
+        ),
+    }
+    if args.compile:
+        ways["with `--compile`"] = epoch(compiled=True)
+    times = medians(ways, args)
+    first = next(iter(times.values()))
+    table(
+        f"What each speed-up brings: one epoch of the CNN, {len(labels):,}"
+        " images, batch\n128, augmented, AdamW.",
+        ("CNN epoch", "seconds", "times as long"),
+        *((n, f"{t:.2f}", f"{t / first:.2f}") for n, t in times.items()),
+    )
+
+
+def amp_table(data: dict, args) -> None:
+    """What `--amp` saves: time of an epoch, bytes kept for backward."""
+    device, half, rows = args.device, amp_dtype(args.device), []
+    images, labels = (part[:12_000] for part in data["train"])
+    make = functools.partial(torch.optim.SGD, lr=0.01)
+    for network in (MLP, CNN):
+        say(f"{network.__name__} epoch, batch 256: seconds")
+        ways, kept = {}, {}
+        for dtype in (None, half):
+            steps = args.repeats * (len(labels) // 256)
+            trainer = scripts_trainer(network, steps, device, dtype, make)
+            ways[str(dtype)] = functools.partial(
+                trainer.train_epoch, images, labels, 256, normalized
+            )
+            held = []
+            hooks = torch.autograd.graph.saved_tensors_hooks
+            with trainer.autocast(), hooks(held.append, lambda _: None):
+                trainer.model(images[:256])
+            sizes = {t.data_ptr(): t.nbytes for t in held}
+            kept[str(dtype)] = sum(sizes.values()) / 1e6
+        whole, mixed = medians(ways, args).values()
+        whole_size, mixed_size = kept.values()
+        rows.append(
+            (
+                network.__name__,
+                f"{mixed:.2f} s",
+                f"{whole:.2f} s",
+                f"{whole / mixed:.2f}",
+                f"{mixed_size:.1f} MB",
+                f"{whole_size:.1f} MB",
+                f"{whole_size / mixed_size:.2f}",
+            )
+        )
+    table(
+        f"`--amp` against float32: one epoch of {len(labels):,} images, batch"
+        " 256, SGD;\nmemory kept from forward to backward.",
+        ("network", "`--amp`", "float32", "ratio", "kept", "float32", "ratio"),
+        *rows,
+    )
+
+
+def command(*line: str, folder: str) -> tuple[float, float]:
+    """Return seconds and peak memory, MB, of a Python process.
+
+    Peak memory is that of the process itself, or nan where the system does
+    not tell. Raises `subprocess.CalledProcessError` where the process fails.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *line], cwd=folder, stdout=subprocess.DEVNULL
+    )
+    peak = float("nan")
+    if hasattr(os, "wait4"):
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        # Linux counts kilobytes, macOS bytes.
+        peak = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    if process.wait():
+        raise subprocess.CalledProcessError(process.returncode, line)
+    return time.perf_counter() - start, peak
+
+
+def start_table(data: dict, args) -> None:
+    """How long a learner waits for each script, and its peak memory."""
+    rows, totals = [], [0.0, 0.0, 0.0]
+    with tempfile.TemporaryDirectory() as folder:
+        alone = [
+            command("-c", "import torch", folder=folder)
+            for _ in range(args.repeats)
+        ]
+        for name in SCRIPTS:
+            script, row, peaks = f"start_{name}.py", [], []
+            for column, flags in enumerate((["--list"], ["--tiny"], [])):
+                flags = [str(ROOT / script), *flags]
+                flags += ["--device", str(args.device)]
+                runs = [
+                    command(*flags, folder=folder) for _ in range(args.repeats)
+                ]
+                took = statistics.median(took for took, _ in runs)
+                peaks += [peak for _, peak in runs]
+                totals[column] += took
+                row.append(f"{took:.1f} s")
+                listed = "".join(f"{took:8.2f}" for took, _ in runs)
+                say(f"  {script} {' '.join(flags[1:-2])}: {listed} s")
+            rows.append((f"`{script}`", *row, f"{max(peaks):,.0f} MB"))
+    rows.append(("together", *(f"{total:.1f} s" for total in totals), ""))
+    took = statistics.median(took for took, _ in alone)
+    peak = max(peak for _, peak in alone)
+    rows.append(
+        ("`import torch` alone", f"{took:.1f} s", "", "", f"{peak:,.0f} MB")
+    )
+    table(
+        "From the command to the prompt.",
+        ("script", "`--list`", "`--tiny`", "full", "peak memory"),
+        *rows,
+    )
+
+
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        return text.partition("model name\t: ")[2].partition("\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Measure, table by table."""
+    tables = {
+        "loader": loader_table,
+        "epoch": epoch_table,
+        "accuracy": accuracy_table,
+        "shares": share_table,
+        "amp": amp_table,
+        "start": start_table,
+    }
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    flag = parser.add_argument
+    flag("--device", type=pick_device, default="auto")
+    flag("--amp", action=argparse.BooleanOptionalAction, default=True)
+    flag("--compile", action="store_true", help="a row for --compile as well")
+    flag("--data-dir", type=Path, help="folder with MNIST/raw")
+    flag("--repeats", type=number(int, 1, 99), default=3)
+    flag("--only", nargs="+", choices=tables, default=list(tables))
+    args = parser.parse_args()
+
+    if args.data_dir:
+        data = TorchvisionDigits("mnist", args.data_dir, args.device)
+    else:
+        data = FontDigits(args.device, train=55_000)
+    gpu = ""
+    if args.device.type == "cuda":
+        gpu = f", {torch.cuda.get_device_name(args.device)}"
+    print(
+        f"{torch.get_num_threads()} threads of {processor()}{gpu}; torch "
+        f"{torch.__version__}, Python {platform.python_version()}; medians of "
+        f"{args.repeats}."
+    )
+    for name in args.only:
+        tables[name](data, args)
+
+
+if __name__ == "__main__":
+    main()

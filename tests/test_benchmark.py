@@ -1,0 +1,53 @@
+"""The benchmark measures; here it is only asked to run, on very little."""
+
+import functools
+import re
+import subprocess
+import sys
+
+import benchmark
+import pytest
+
+import start_optimizer
+
+TABLES = ["loader", "epoch", "accuracy", "shares", "amp"]
+
+
+def tables(text):
+    """Return the Markdown tables in `text`, each a list of rows of cells."""
+    blocks = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    return [
+        [line.strip("| ").split(" | ") for line in block.splitlines()]
+        for block in blocks
+    ]
+
+
+def test_each_table_has_a_ratio_in_every_row(monkeypatch, capsys):
+    few = functools.partial(
+        start_optimizer.FontDigits, train=512, validation=100, test=100
+    )
+    monkeypatch.setattr(
+        benchmark, "FontDigits", lambda device, **_: few(device)
+    )
+    monkeypatch.setattr(benchmark, "EPOCHS", 1)
+    command = ["--device", "cpu", "--repeats", "1", "--only", *TABLES]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *command])
+    benchmark.main()
+    found = tables(capsys.readouterr().out)
+    assert len(found) == len(TABLES)
+    for head, rule, *rows in found:
+        assert rows and all(len(row) == len(head) for row in [rule, *rows])
+        for row in rows:
+            numbers = re.findall(r"[\d.]+", row[2].replace(",", ""))
+            assert all(float(number) >= 0 for number in numbers) and numbers
+
+
+def test_a_command_is_timed_as_a_whole_and_must_succeed(tmp_path):
+    took, peak = benchmark.command(
+        "-c",
+        "import time; time.sleep(0.2); _ = bytearray(200_000_000)",
+        folder=tmp_path,
+    )
+    assert took > 0.2 and not peak < 200  # where it is told: in MB
+    with pytest.raises(subprocess.CalledProcessError):
+        benchmark.command("-c", "raise SystemExit(1)", folder=tmp_path)
