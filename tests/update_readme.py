@@ -40,20 +40,22 @@ SECTIONS = "| section | claim |\n"
 SORTED = ("| message |", "| symptom |", "| English |")
 
 
-def printed(command: str) -> str:
-    """Run `python start_....py ...` here; return all that a terminal shows."""
+def called(command: str) -> tuple[int, str]:
+    """Run `python start_....py ...` here; return status and all it prints."""
     _, script, *flags = shlex.split(command)
-    output = io.StringIO()
+    output, status = io.StringIO(), 0
     with (
         mock.patch.object(sys, "argv", [script, *flags]),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(output),
-        contextlib.suppress(SystemExit),
     ):
-        importlib.import_module(script.removesuffix(".py")).main()
+        try:
+            importlib.import_module(script.removesuffix(".py")).main()
+        except SystemExit as error:
+            status = error.code
     # Markdown and people both lose blanks at the end of a line.
     lines = [line.rstrip() for line in output.getvalue().splitlines()]
-    return "\n".join(lines).strip() + "\n"
+    return status, "\n".join(lines).strip() + "\n"
 
 
 def same(one: str, other: str) -> bool:
@@ -72,8 +74,8 @@ def with_outputs(text: str) -> str:
     """Return the text with the output of each command as it is today."""
 
     def replace(found: re.Match) -> str:
-        command = found["commands"].splitlines()[-1]
-        output = printed(command)
+        (command,) = found["commands"].splitlines()
+        _, output = called(command)
         if same(output, found["output"]):
             return found[0]  # no change for the sake of a rounding error
         return found["commands"] + found["between"] + output
@@ -157,7 +159,7 @@ def draw(text: str) -> None:
     """Draw every figure of the README again, in 256 colours to be small."""
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name, (script, section) in figures(text).items():
-        printed(f"python {script.name} --only {section} --figures .")
+        called(f"python {script.name} --only {section} --figures .")
         with Image.open(f"{name}.png") as image:
             small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
         small.save(FIGURES / f"{name}.png", optimize=True)
