@@ -29,7 +29,7 @@ SCRIPT_OF = {
     cell.name: script.name for script in SCRIPTS for cell in cells(script)
 }
 # Prose alone: without blocks of code, and without tables.
-PROSE = re.sub(r"```.*?```|^\|.*$", "", TEXT, flags=re.DOTALL | re.MULTILINE)
+PROSE = re.sub(r"(?s:```.*?```)|^\|.*$", "", TEXT, flags=re.MULTILINE)
 
 
 def blocks(language: str) -> list[str]:
