@@ -122,8 +122,10 @@ def with_sections(text: str) -> str:
     text = TABLE.sub(replace, text)
     # In the table of scripts the third cell is the number of sections.
     for script in SCRIPTS:
-        row = rf"(?<=\| `{script.name}` \|)([^|\n]*\|) \d+ \|"
-        text = re.sub(row, rf"\1 {len(cells(script))} |", text)
+        row = rf"^(\| \[`{script.name}`\]\S+ \|[^|\n]+\|) \d+ \|"
+        count = rf"\1 {len(cells(script))} |"
+        text, found = re.subn(row, count, text, flags=re.MULTILINE)
+        assert found == 1, f"{script.name} is not in the table of scripts"
     return text
 
 
