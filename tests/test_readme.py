@@ -247,6 +247,25 @@ def test_names_are_those_of_the_scripts():
         assert set(names) <= words, code
 
 
+def test_troubleshooting_quotes_the_scripts_or_others():
+    others = {
+        "uv: command not found",
+        "ensurepip is not available",
+        "externally-managed-environment",
+        "No module named 'torch'",
+        "No matching distribution found for torch",
+        "nvidia",
+        "operator torchvision::nms does not exist",
+        "CUDA out of memory",
+    }
+    # A long message may be written in two pieces.
+    ours = re.sub(r'"\s+f?"', "", "".join(SOURCES.values()))
+    quoted = set(codes(" ".join(row[0] for row in table("you see"))))
+    assert others < quoted
+    for message in quoted - others:
+        assert message in ours, message
+
+
 # The index of mistakes, and the glossary.
 
 
