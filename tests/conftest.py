@@ -1,6 +1,7 @@
 """What several test files share: the scripts, and their tables of sections."""
 
 import ast
+import functools
 import importlib
 import multiprocessing
 import os
@@ -74,6 +75,7 @@ def sections_in_main(tree: ast.Module) -> list[str]:
     raise AssertionError("main has no table named sections")
 
 
+@functools.cache
 def cells(script: Path) -> list[Cell]:
     """Return the cells of `script` that hold a section, in order."""
     text = script.read_text(encoding="ascii")
