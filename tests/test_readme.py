@@ -293,7 +293,10 @@ def shown_by(cell: str) -> list[str]:
 
 
 MESSAGES = [
-    Row([codes(words) for words in message.split(" or ")], shown_by(where))
+    Row(
+        [codes(words) for words in re.split("(?<=`) or (?=`)", message)],
+        shown_by(where),
+    )
     for message, _, _, where in table("message")
 ]
 SYMPTOMS = [
