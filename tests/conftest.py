@@ -1,9 +1,12 @@
 """What several test files share: the scripts, and their tables of sections."""
 
 import ast
+import functools
 import importlib
 import multiprocessing
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +28,25 @@ matplotlib.use("agg")
 # imports it, as under spawn; under fork it is there already.
 if "fork" in multiprocessing.get_all_start_methods():
     multiprocessing.set_start_method("fork", force=True)
+
+
+NO_NETWORK = """
+import socket
+
+connect = socket.socket.connect
+
+def refuse(*args):
+    raise AssertionError("a script must not use the network")
+
+def connect_inside(self, address):
+    # Processes of one machine talk through such sockets: workers do.
+    if self.family != getattr(socket, "AF_UNIX", None):
+        refuse()
+    return connect(self, address)
+
+socket.socket.connect = connect_inside
+socket.socket.connect_ex = socket.getaddrinfo = refuse
+"""
 
 
 class Cell(NamedTuple):
@@ -53,6 +75,7 @@ def sections_in_main(tree: ast.Module) -> list[str]:
     raise AssertionError("main has no table named sections")
 
 
+@functools.cache
 def cells(script: Path) -> list[Cell]:
     """Return the cells of `script` that hold a section, in order."""
     text = script.read_text(encoding="ascii")
@@ -78,6 +101,31 @@ def tiny_table(name: str, folder: Path, *flags: str) -> dict:
     return table
 
 
+def start(path, folder, *flags):
+    """Start a copy of the script in `folder`, warnings as errors, offline."""
+    folder.mkdir(exist_ok=True)
+    copy = shutil.copy(path, folder)
+    blocked = folder / "blocked"
+    blocked.mkdir(exist_ok=True)
+    (blocked / "sitecustomize.py").write_text(NO_NETWORK)
+    environment = {**os.environ, "PYTHONPATH": str(blocked)}
+    environment.pop("MPLBACKEND", None)
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", copy, *flags],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    """Return the exit status, standard output and standard error."""
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
 def pytest_generate_tests(metafunc):
     """Give every test that asks for `script` each script in turn."""
     if "script" in metafunc.fixturenames:
@@ -89,6 +137,31 @@ def closed_figures():
     """Leave no figure open for the next test."""
     yield
     plt.close("all")
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tmp_path_factory):
+    """Return a starter of whole scripts, which runs each of them once.
+
+    It takes a script and a device, and returns flag -> folder, exit status,
+    standard output and standard error, with and without --amp side by side.
+    """
+    outcomes = {}
+
+    def both(path: Path, device: str) -> dict[str, tuple]:
+        if (path, device) not in outcomes:
+            started = {}
+            for flag in ("--no-amp", "--amp"):
+                folder = tmp_path_factory.mktemp("empty")
+                flags = ("--tiny", "--device", device, flag)
+                started[flag] = folder, start(path, folder, *flags)
+            outcomes[path, device] = {
+                flag: (folder, *finish(process))
+                for flag, (folder, process) in started.items()
+            }
+        return outcomes[path, device]
+
+    return both
 
 
 @pytest.fixture

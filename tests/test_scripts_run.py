@@ -1,34 +1,13 @@
 """Every script as its user runs it: alone in an empty folder, tiny data."""
 
 import importlib
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SCRIPTS, cells
+from conftest import ROOT, SCRIPTS, cells, finish, start
 from PIL import Image
 
-NO_NETWORK = """
-import socket
-
-connect = socket.socket.connect
-
-def refuse(*args):
-    raise AssertionError("a script must not use the network")
-
-def connect_inside(self, address):
-    # Processes of one machine talk through such sockets: workers do.
-    if self.family != getattr(socket, "AF_UNIX", None):
-        refuse()
-    return connect(self, address)
-
-socket.socket.connect = connect_inside
-socket.socket.connect_ex = socket.getaddrinfo = refuse
-"""
 DEVICES = [
     "cpu",
     pytest.param(
@@ -38,31 +17,6 @@ DEVICES = [
         ),
     ),
 ]
-
-
-def start(path, folder, *flags):
-    """Start a copy of the script in `folder`, warnings as errors, offline."""
-    folder.mkdir(exist_ok=True)
-    copy = shutil.copy(path, folder)
-    blocked = folder / "blocked"
-    blocked.mkdir(exist_ok=True)
-    (blocked / "sitecustomize.py").write_text(NO_NETWORK)
-    environment = {**os.environ, "PYTHONPATH": str(blocked)}
-    environment.pop("MPLBACKEND", None)
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", copy, *flags],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    """Return the exit status, standard output and standard error."""
-    output, errors = process.communicate(timeout=300)
-    return process.returncode, output, errors
 
 
 @pytest.mark.parametrize("address", ["a.test", "127.0.0.1"])
@@ -88,17 +42,9 @@ def device(request):
 
 
 @pytest.fixture(scope="module")
-def runs(path, device, tmp_path_factory):
+def runs(path, device, tiny_runs):
     """Return flag -> folder and outcome of a run of the whole script."""
-    started = {}
-    for flag in ("--no-amp", "--amp"):
-        folder = tmp_path_factory.mktemp("empty")
-        flags = ("--tiny", "--device", device, flag)
-        started[flag] = folder, start(path, folder, *flags)
-    return {
-        flag: (folder, *finish(process))
-        for flag, (folder, process) in started.items()
-    }
+    return tiny_runs(path, device)
 
 
 @pytest.fixture(params=["--no-amp", "--amp"])

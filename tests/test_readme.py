@@ -1,0 +1,390 @@
+"""README.md: its commands run, and what it says is what the scripts say."""
+
+import ast
+import re
+import shlex
+import struct
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from conftest import ROOT, SCRIPTS, cells, tiny_table
+from PIL import Image
+from update_readme import (
+    FIGURES,
+    OUTPUT,
+    TABLE,
+    called,
+    figures,
+    same,
+    with_order,
+    with_sections,
+)
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+SOURCES = {script.name: script.read_text() for script in SCRIPTS}
+SCRIPT_OF = {
+    cell.name: script.name for script in SCRIPTS for cell in cells(script)
+}
+# Prose alone: without blocks of code, and without tables.
+PROSE = re.sub(r"(?s:```.*?```)|^\|.*$", "", TEXT, flags=re.MULTILINE)
+
+
+def blocks(language: str) -> list[str]:
+    """Return the blocks of code in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def codes(text: str) -> list[str]:
+    """Return what stands between single, or double, backticks."""
+    found = re.findall(r"`` (.+?) ``|`([^`\n]+)`", text)
+    return [double or single for double, single in found]
+
+
+def table(first: str) -> list[list[str]]:
+    """Return the rows of the table whose first column has that head."""
+    (found,) = [
+        found
+        for found in TABLE.finditer(TEXT)
+        if found["head"].startswith(f"| {first} |")
+    ]
+    lines = found["rows"].splitlines()
+    return [line.strip("| ").split(" | ") for line in lines]
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor that GitHub gives to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+HEADINGS = re.findall(
+    r"^#+ (.+)$", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL), re.MULTILINE
+)
+
+
+# Tables of sections, output, code.
+
+
+def test_sections_and_claims_are_those_of_the_scripts():
+    assert with_sections(TEXT) == TEXT, "run python tests/update_readme.py"
+
+
+def test_every_script_has_its_heading():
+    for source in SOURCES.values():
+        named = re.search(r'^Read +README.md, "(.+)"$', source, re.MULTILINE)
+        assert any(heading.startswith(named[1]) for heading in HEADINGS)
+
+
+def test_tables_are_whole():
+    for found in TABLE.finditer(TEXT):
+        lines = found[0].splitlines()
+        counts = {len(re.split(r"(?<!\\)\|", line)) for line in lines}
+        assert len(counts) == 1 and len(lines) > 2, lines[0]
+    in_tables = sum(
+        len(found[0].splitlines()) for found in TABLE.finditer(TEXT)
+    )
+    assert in_tables == len(re.findall(r"^\|", TEXT, flags=re.MULTILINE))
+
+
+def test_numbers_agree_up_to_one_in_their_last_digit():
+    assert same("loss 0.10, w -1.0", "loss 0.11, w -1.0")
+    assert not same("loss 0.10, w -1.0", "loss 0.12, w -1.0")
+    assert not same("loss 0.10, w -1.0", "loss 0.10, w 1.0")
+    assert not same("step 3", "step 4") and not same("a 0.1", "b 0.1")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [pytest.param(m, id=m["commands"].strip()) for m in OUTPUT.finditer(TEXT)],
+)
+def test_output_is_what_the_command_prints(found, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (command,) = found["commands"].splitlines()
+    _, output = called(command)
+    assert same(output, found["output"]), output
+    assert all(len(line) <= 120 for line in output.splitlines())
+
+
+def test_output_has_a_command():
+    assert len(OUTPUT.findall(TEXT)) == len(blocks("text")) > 5
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_is_that_of_a_script_or_runs(block, tmp_path, monkeypatch):
+    if re.search(r"^import start_", block, flags=re.MULTILINE):
+        monkeypatch.chdir(tmp_path)
+        exec(block, {})
+    else:
+        deeper = [textwrap.indent(block, " " * n) for n in (0, 4, 8)]
+        assert any(
+            f"\n{part}" in source
+            for part in deeper
+            for source in SOURCES.values()
+        ), block
+
+
+# Commands.
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """Stand in a folder with some photographs, and files like MNIST's."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (9, 9)).save(Path("photos", name))
+    Path("photos/labels.csv").write_text("file,label\na.png,cat\nb.png,dog\n")
+    raw = Path("data/MNIST/raw")
+    raw.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        head = struct.pack(">4i", 2051, 1200, 28, 28)
+        pixels = bytes(index % 251 for index in range(1200 * 784))
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(head + pixels)
+        head = struct.pack(">2i", 2049, 1200)
+        labels = bytes(index % 10 for index in range(1200))
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(head + labels)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=block.splitlines()[0])
+        for block in blocks("sh")
+        if f"{block}```\n\n```text" not in TEXT  # tested above
+    ],
+)
+def test_commands_run(block, reader, tiny_runs):
+    ci = (ROOT / ".ci/run").read_text()
+    for command in block.splitlines():
+        match shlex.split(command):
+            case ["python", script] if (ROOT / script) in SCRIPTS:
+                _, status, _, _ = tiny_runs(ROOT / script, "cpu")["--no-amp"]
+                assert status == 0
+            case ["python", script, *_] if (ROOT / script) in SCRIPTS:
+                status, output = called(f"{command} --tiny --device cpu")
+                assert status == 0, output
+            case ["python", script]:
+                assert (ROOT / script).is_file()
+            case ["uv", "run", script]:
+                assert (ROOT / script) in SCRIPTS
+            case ["uv", "run", "--no-project", *flag, "python", "-m", "pytest"]:
+                assert flag[0] == "--with-requirements" and len(flag) == 2
+                file = flag[1]
+                assert f"pip install --quiet -r {file}" in ci
+            case ["python3", "-m", "venv", folder]:
+                assert f"\n. {folder}/bin/activate\n" in block
+                assert f"{folder}\\Scripts\\activate" in TEXT
+                assert f"\n{folder}/\n" in (ROOT / ".gitignore").read_text()
+            case [".", activate]:
+                assert activate.endswith("/bin/activate")
+            case ["python", "-m", "pip", "install", "-r", file]:
+                assert f"pip install --quiet -r {file}" in ci
+            case ["python", "-m", "pytest", *files]:
+                assert '"$python" -m pytest\n' in ci
+                assert all((ROOT / file).is_file() for file in files)
+            case _:
+                pytest.fail(f"not tested: {command}")
+
+
+# Links, names, figures.
+
+
+def test_links_lead_somewhere():
+    anchors = [anchor(heading) for heading in HEADINGS]
+    assert len(anchors) == len(set(anchors)), "two headings of one name"
+    links = re.findall(r"\]\(([^)]+)\)", TEXT)
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in anchors, link
+        elif not link.startswith("https://"):
+            assert (ROOT / link).is_file(), link
+    assert len(links) > 30 and "http://" not in TEXT
+
+
+def test_anchors_are_those_of_github():
+    assert anchor("Glossary (詞彙)") == "glossary-詞彙"
+    assert anchor("Which one first?") == "which-one-first"
+    assert anchor("A `code`, and more: b_c") == "a-code-and-more-b_c"
+
+
+def test_figures_are_drawn_by_the_scripts_and_small(tiny_runs):
+    drawn_by = figures(TEXT)
+    kept = {path.stem for path in FIGURES.glob("*")}
+    assert kept == set(drawn_by) and len(kept) >= 6
+    for name, (script, _) in drawn_by.items():
+        path = FIGURES / f"{name}.png"
+        assert path.stat().st_size < 60_000
+        folder, *_ = tiny_runs(script, "cpu")["--no-amp"]
+        with Image.open(path) as image:
+            image.load()
+            with Image.open(folder / "figures" / path.name) as drawn:
+                assert image.size == drawn.size
+
+
+def test_flags_and_files_exist(command_line):
+    helps = [command_line(path.stem, "--help")[1] for path in SCRIPTS]
+    known = set(re.findall(r"--[a-z][a-z-]*", "".join(helps)))
+    for code in codes(TEXT):
+        assert set(re.findall(r"--[a-z][a-z-]+", code)) <= known, code
+        for file in re.findall(r"[\w./-]+\.(?:py|md|txt|toml)\b", code):
+            assert (ROOT / file).is_file(), file
+
+
+def test_names_are_those_of_the_scripts():
+    """A section or function that gets another name must get it here too."""
+    tests = [path.read_text() for path in ROOT.glob("tests/*.py")]
+    words = set(re.findall(r"\w+", "".join([*SOURCES.values(), *tests])))
+    rows = [" ".join(row[-1:]) for row in table("message") + table("symptom")]
+    for code in codes(PROSE) + codes(" ".join(rows)):
+        names = re.findall(r"\b[a-zA-Z]\w*_\w+", code)
+        assert set(names) <= words, code
+
+
+def test_troubleshooting_quotes_the_scripts_or_others():
+    others = {
+        "uv: command not found",
+        "ensurepip is not available",
+        "externally-managed-environment",
+        "No module named 'torch'",
+        "No matching distribution found for torch",
+        "nvidia",
+        "operator torchvision::nms does not exist",
+        "CUDA out of memory",
+    }
+    # A long message may be written in two pieces.
+    ours = re.sub(r'"\s+f?"', "", "".join(SOURCES.values()))
+    quoted = set(codes(" ".join(row[0] for row in table("you see"))))
+    assert others < quoted
+    for message in quoted - others:
+        assert message in ours, message
+
+
+# The index of mistakes, and the glossary.
+
+
+class Row(NamedTuple):
+    """A row of the index: what is searched for, and sections that show it."""
+
+    searched: list[list[str]]  # wordings, each in pieces
+    sections: list[str]
+
+    def is_in(self, output: str) -> bool:
+        """Whether the output has one of the wordings, wherever lines break."""
+        output = re.sub(r"\s", "", output)
+        return any(
+            all(re.sub(r"\s", "", piece) in output for piece in wording)
+            for wording in self.searched
+        )
+
+
+def shown_by(cell: str) -> list[str]:
+    """Return the sections in a cell; each must stand behind its script."""
+    script, sections = None, []
+    for code in codes(cell):
+        if code.endswith(".py"):
+            script = code
+        else:
+            assert SCRIPT_OF.get(code) == script, f"{code} is not in {script}"
+            sections.append(code)
+    assert sections, cell
+    return sections
+
+
+MESSAGES = [
+    Row(
+        [codes(words) for words in re.split("(?<=`) or (?=`)", message)],
+        shown_by(where),
+    )
+    for message, _, _, where in table("message")
+]
+SYMPTOMS = [
+    Row([codes(where.partition(": ")[2])], shown_by(where.partition(": ")[0]))
+    for _, _, _, where in table("symptom")
+]
+
+
+def name_of(row: Row) -> str:
+    """Return what a test of the row is called."""
+    return row.searched[0][0]
+
+
+@pytest.fixture(scope="session")
+def output_of(tiny_runs):
+    """Return section -> what it prints in a tiny run on the CPU."""
+    found = {}
+    for script in SCRIPTS:
+        _, _, output, _ = tiny_runs(script, "cpu")["--no-amp"]
+        for part in output.split("\n--- ")[1:]:
+            name, _, found[name] = part.partition("\n")
+    return found
+
+
+def test_index_and_glossary_are_sorted():
+    assert with_order(TEXT) == TEXT, "run python tests/update_readme.py"
+
+
+def test_every_message_that_is_printed_is_in_the_index(output_of):
+    # A message goes on in lines that begin with four blanks.
+    printed = re.compile(
+        r"^(?:\w+(?:Error|Warning)): .*(?:\n    .*)*", re.MULTILINE
+    )
+    count = 0
+    for section, output in output_of.items():
+        for found in printed.findall(output):
+            count += 1
+            assert any(
+                section in row.sections and row.is_in(found) for row in MESSAGES
+            ), f"{section}: {found}"
+    assert count >= 75
+
+
+def test_every_caught_is_printed_or_in_the_index(output_of):
+    """What is printed is looked up above; the rest is for other devices."""
+    for cell in [cell for script in SCRIPTS for cell in cells(script)]:
+        rows = [row for row in MESSAGES if cell.name in row.sections]
+        known = output_of[cell.name] + str([row.searched for row in rows])
+        for node in ast.walk(cell.function):
+            if (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func) == "caught"
+            ):
+                message = ast.literal_eval(node.args[1])
+                assert Row([[message]], []).is_in(known), message
+
+
+@pytest.mark.parametrize("row", MESSAGES, ids=name_of)
+def test_a_message_of_the_index_is_printed(row, output_of):
+    # With a GPU nobody is told that there is none.
+    if torch.cuda.is_available() and "CUDA" in str(row.searched):
+        pytest.skip("there is a GPU")
+    for section in row.sections:
+        assert row.is_in(output_of[section]), section
+
+
+def test_every_silent_mistake_is_in_the_index(tmp_path):
+    count = 0
+    for script in SCRIPTS:
+        for section, options in tiny_table(script.stem, tmp_path).items():
+            name = section.__name__
+            silent = "silent" in section.__code__.co_varnames
+            if silent and name.startswith("mistakes_"):
+                for mistake in section(**options):
+                    count += 1
+                    assert Row([[mistake]], [name]) in SYMPTOMS, mistake
+    assert count >= 60
+
+
+@pytest.mark.parametrize("row", SYMPTOMS, ids=name_of)
+def test_a_symptom_of_the_index_is_printed(row, output_of):
+    (section,) = row.sections
+    assert row.is_in(output_of[section])
+
+
+def test_glossary_is_in_chinese_and_shown_by_a_section():
+    rows = table("English")
+    assert len(rows) >= 40
+    for english, chinese, meaning, where in rows:
+        assert re.search(r"[\u4e00-\u9fff]", chinese), english
+        assert shown_by(where) and 5 < len(meaning) < 72
