@@ -28,13 +28,15 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
 import matplotlib
 import matplotlib.pyplot as plt
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
@@ -1020,6 +1022,133 @@ def compiling_changes_the_time_alone(
 
 
 # %%
+class Team:
+    """The processes that train one model together; alone, a team of one.
+
+    `rank` is the number of this process, from 0 to `count` - 1. All of them
+    make the same calls in the same order, and each call waits for the rest.
+    """
+
+    def __init__(self):
+        self.together = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if self.together else 0
+        self.count = dist.get_world_size() if self.together else 1
+
+    def share(self, batch: Tensor) -> Tensor:
+        """Return the rows of `batch` that this process works on."""
+        return batch[self.rank :: self.count]
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return `values` summed over all processes, to each of them."""
+        if self.together:
+            dist.all_reduce(values)  # in place; it adds unless told otherwise
+        return values
+
+    def whole(self, share: Tensor, count: int) -> Tensor:
+        """Return all `count` rows, each from the process that has it."""
+        rows = share.new_zeros(count, *share.shape[1:])
+        rows[self.rank :: self.count] = share
+        return self.total(rows)  # the others have zeros there
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Turn each tensor into its mean over all processes, in place."""
+        for tensor in tensors:
+            self.total(tensor).div_(self.count)
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Return `model`, wrapped so that backward averages its gradients."""
+        if not self.together:
+            return model
+        return nn.parallel.DistributedDataParallel(model)
+
+
+class TrainTogether:
+    """What each process of the section does; `spawn` finds it by its name."""
+
+    def __init__(self, folder: Path, count: int):
+        self.folder, self.count = folder, count
+        self.ways = ("not at all", "by hand", "by DDP", "by DDP, batch norm")
+
+    def __call__(self, rank: int) -> None:
+        """Meet the others, train in each way, write the weights to a file."""
+        # They find each other through a file, then talk through sockets.
+        store = dist.FileStore(str(self.folder / "meeting"), self.count)
+        patience = timedelta(minutes=1)
+        dist.init_process_group(
+            "gloo",  # between CPUs; "nccl" is the one between CUDA devices
+            store=store,
+            rank=rank,
+            world_size=self.count,
+            timeout=patience,
+        )
+        weights = {how: self.train(how) for how in self.ways}
+        torch.save(weights, self.folder / f"{rank}.pt")
+        dist.destroy_process_group()
+
+    def train(self, how: str) -> Tensor:
+        """Take 20 steps, averaging the gradients as named; return weights."""
+        team = Team()
+        torch.manual_seed(0)  # the same data, weights and order everywhere
+        x, y = torch.randn(64, 8), torch.randn(64, 1)
+        norm = nn.BatchNorm1d(8) if "norm" in how else nn.Identity()
+        model = nn.Sequential(nn.Linear(8, 8), norm, nn.Tanh(), nn.Linear(8, 1))
+        forward = team.parallel(model) if "DDP" in how else model
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(20):
+            batch = team.share(torch.randperm(64)[:32])  # 32, or 16 and 16
+            optimizer.zero_grad()
+            F.mse_loss(forward(x[batch]), y[batch]).backward()
+            if how == "by hand":
+                team.average(w.grad for w in model.parameters())
+            optimizer.step()
+        return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def processes_average_their_gradients(
+    *, processes: int = 2, start_method: str = "spawn"
+) -> dict[str, tuple[float, float]]:
+    """Each process takes a share of a batch; averaged, they learn as one.
+
+    Shares are equal, so the mean of their gradients is the gradient of the
+    whole batch, and equal weights stay equal. DistributedDataParallel (DDP)
+    averages within `backward`. Real processes, on the CPU; it takes seconds to
+    start them. Returns how gradients were averaged -> largest difference in a
+    weight between two processes, and from one process with whole batches.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        worker = TrainTogether(Path(folder), processes)
+        if processes == 1:
+            worker(0)  # in this process: nothing to start
+        else:
+            torch.multiprocessing.start_processes(
+                worker, nprocs=processes, start_method=start_method
+            )
+        files = [Path(folder, f"{rank}.pt") for rank in range(processes)]
+        weights = [torch.load(file, weights_only=True) for file in files]
+
+    differences = {}
+    print(f"processes: {processes}; the largest difference in a weight:")
+    print(f"{'gradients averaged':22}between processes   from one with all")
+    for how in worker.ways:
+        alone = worker.train(how)  # no others here: whole batches
+        first, *others = (trained[how] for trained in weights)
+        apart = [(first - other).abs().max().item() for other in others]
+        off = (first - alone).abs().max().item()
+        differences[how] = max(apart, default=0.0), off
+        print(f"{how:22}{differences[how][0]:17.7f}{off:20.7f}")
+    # Averaged, the processes agree to the last bit; the sum of two halves is
+    # rounded in another place than the sum of all.
+    for how in ("by hand", "by DDP"):
+        assert differences[how][0] == 0 and differences[how][1] < 1e-6
+    # Batch norm sees one share alone, so it is the one that does not fit.
+    if processes > 1:
+        assert min(differences["not at all"]) > 0.01
+        assert differences["by DDP, batch norm"][0] == 0
+        assert differences["by DDP, batch norm"][1] > 0.001
+    return differences
+
+
+# %%
 class Checkpoint:
     """All that a training run needs to go on, in one file, whole or not at all.
 
@@ -1875,6 +2004,8 @@ def main() -> None:
             "network": network,
             "compiled": args.compile,
         },
+        # A tiny run starts no second process: that alone takes seconds.
+        processes_average_their_gradients: {"processes": 1 if tiny else 2},
         a_checkpoint_resumes_bit_for_bit: {},
         mistakes_misplace_a_call: here,
         mistakes_measure_wrongly: here,
