@@ -1046,6 +1046,8 @@ class Team:
 
     def whole(self, share: Tensor, count: int) -> Tensor:
         """Return all `count` rows, each from the process that has it."""
+        if not self.together:
+            return share
         rows = share.new_zeros(count, *share.shape[1:])
         rows[self.rank :: self.count] = share
         return self.total(rows)  # the others have zeros there
@@ -1154,10 +1156,12 @@ class Checkpoint:
 
     `settings` say what the run was started with; a file with others is
     refused. Each failure raises `SystemExit` with one line that names the file.
+    Of several processes that hold the same, one alone has `writes`.
     """
 
-    def __init__(self, path: Path, settings: dict | None = None):
+    def __init__(self, path: Path, settings: dict | None = None, writes=True):
         self.path, self.settings = path, settings or {}
+        self.writes = writes
         # Dropout and augmentation draw on the device, the rest on the CPU.
         self.random = [torch]
         if accelerator := torch.accelerator.current_accelerator(True):
@@ -1169,6 +1173,8 @@ class Checkpoint:
         The new file takes the place of the old one when it is on the disk, so
         a crash at any moment leaves one of the two.
         """
+        if not self.writes:
+            return
         # Plain numbers, strings, tensors and dicts: all that may be read back.
         whole = {
             "settings": self.settings,
@@ -1539,11 +1545,15 @@ class Trainer:
     """A model and all that changes while it learns.
 
     The images stand on the device as one tensor, and a batch is indexed from
-    it: nothing is loaded, decoded or copied while the device waits.
+    it: nothing is loaded, decoded or copied while the device waits. In a team
+    all processes draw the same numbers, and each computes its share.
     """
 
     def __init__(self, model, make_optimizer, steps, device, half, seed):
         self.model, self.device, self.half = model, device, half
+        self.team = Team()
+        # To train with; the weights are those of `model`, under their names.
+        self.parallel = self.team.parallel(model)
         self.optimizer = make_optimizer(model.parameters())
         # One cycle over the whole run, up to the lr of the optimizer.
         lr = self.optimizer.param_groups[0]["lr"]
@@ -1586,9 +1596,13 @@ class Trainer:
         # next epoch shuffles again and leaves out other images.
         order = order[: len(order) // batch_size * batch_size].to(self.device)
         for batch in order.split(batch_size):
+            # Moved before it is shared: so no image moves in another way when
+            # there are more processes, and their random states stay equal.
+            inputs = self.team.share(augment(images[batch]))
+            targets = self.team.share(labels[batch])
             with self.autocast():  # 1. guess, 2. measure the error
-                logits = self.model(augment(images[batch]))
-                loss = F.cross_entropy(logits, labels[batch])
+                logits = self.parallel(inputs)
+                loss = F.cross_entropy(logits, targets)
             self.optimizer.zero_grad()
             self.scaler.scale(loss).backward()  # 3. collect the derivatives
             scale = self.scaler.get_scale()
@@ -1597,8 +1611,12 @@ class Trainer:
             if self.scaler.get_scale() >= scale:  # the step was not skipped
                 self.schedule.step()
             # The sums stay on the device: reading one means waiting for it.
-            loss_sum += loss.detach() * batch_size
-            right += (logits.argmax(dim=1) == labels[batch]).sum()
+            loss_sum += loss.detach() * len(targets)
+            right += (logits.argmax(dim=1) == targets).sum()
+        # The statistics of batch norm differ by the last share of each.
+        buffers = self.model.buffers()
+        self.team.average(b for b in buffers if b.is_floating_point())
+        loss_sum, right = map(self.team.total, (loss_sum, right))
         loss, accuracy = loss_sum.item() / len(order), right.item() / len(order)
         return loss, accuracy, len(order) / (time.perf_counter() - start)
 
@@ -1607,8 +1625,10 @@ class Trainer:
         """Return mean loss, accuracy, and scores (count, classes)."""
         self.model.eval()
         with self.autocast():
-            logits = [self.model(part) for part in images.split(1000)]
+            parts = self.team.share(images).split(1000)
+            logits = [self.model(part) for part in parts]
         logits = torch.cat(logits).float()  # all of them: no mean of means
+        logits = self.team.whole(logits, len(labels))
         loss = F.cross_entropy(logits, labels).item()
         right = logits.argmax(dim=1) == labels
         return loss, right.float().mean().item(), logits
@@ -1696,6 +1716,7 @@ def train_validate_test(
 ) -> dict[str, object]:
     """Validation picks the epoch that is kept; the test set is used once.
 
+    A team of processes, as torchrun starts it, trains like one process.
     `half` is the type to compute in under autocast, None for float32;
     `checkpoint`, if any, is saved before the first epoch and after each.
     Returns the test loss and accuracy, the best epoch, the losses of every
@@ -1705,7 +1726,9 @@ def train_validate_test(
     # Seeded before the model is made: its first weights are drawn here.
     torch.manual_seed(seed)
     images, labels = data["train"]
-    batch_size = min(batch_size, len(labels))
+    # In a team that many for each process: equal shares of a larger batch.
+    team = Team()
+    batch_size = min(batch_size, len(labels) // team.count) * team.count
     steps = epochs * (len(labels) // batch_size)
     # With the channels of a pixel side by side, convolutions run faster.
     model = network().to(device, memory_format=torch.channels_last)
@@ -1751,7 +1774,8 @@ def train_validate_test(
     # The first and only look at the test set: nothing is chosen by it.
     test_loss, test_accuracy, logits = trainer.evaluate(*data["test"])
     report = Report(trainer.losses, *data["test"], logits)
-    save_figure(report.draw(), "optimizer_report", figures)
+    if team.rank == 0:
+        save_figure(report.draw(), "optimizer_report", figures)
     print(f"test loss     {test_loss:.4f}")
     print(f"test accuracy {test_accuracy:.2%}")
     return {
@@ -1897,8 +1921,36 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+@contextlib.contextmanager
+def process_group(args: argparse.Namespace, rank: int) -> Iterator[None]:
+    """Meet the processes that torchrun started; the first one alone prints.
+
+    When one dies, each of the others ends here with one line. torchrun sees
+    the first end, stops whatever is left, and adds a report of its own.
+    """
+    first = contextlib.nullcontext(sys.stdout)
+    with open(os.devnull, "w") if rank else first as output:
+        try:
+            with contextlib.redirect_stdout(output):
+                # nccl between CUDA devices, gloo between CPUs.
+                backend = dist.get_default_backend_for_device(args.device)
+                dist.init_process_group(backend, timeout=timedelta(minutes=5))
+                yield
+                dist.destroy_process_group()
+        except RuntimeError as error:
+            # nccl has a class of errors; gloo only names itself in the text.
+            message = str(error).splitlines()[0]
+            if not isinstance(error, dist.DistError) and "gloo" not in message:
+                raise
+            file = args.checkpoint
+            advice = (
+                f"--checkpoint {file} --resume goes on" if file else message
+            )
+            raise SystemExit(f"process {rank} lost another: {advice}") from None
+
+
 def main() -> None:
-    """Run the lesson from top to bottom."""
+    """Run the lesson from top to bottom, or its last section in a team."""
     optimizers = {  # each with options that train the CNN well
         "sgd": (
             torch.optim.SGD,
@@ -1922,6 +1974,17 @@ def main() -> None:
     flag("--checkpoint", type=Path, metavar="FILE", help="written each epoch")
     flag("--resume", action="store_true", help="go on from --checkpoint")
     flag("--compile", action="store_true", help="compile the network")
+
+    # torchrun starts this file many times, and tells each process its number,
+    # its number on its machine, and how many there are in all.
+    team = dist.is_available() and dist.is_torchelastic_launched()
+    rank, local_rank, processes = 0, 0, 1
+    if team:
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+        rank, local_rank, processes = (int(os.environ[name]) for name in names)
+        # From here on "cuda" is the device of this process.
+        if local_rank < torch.accelerator.device_count():
+            torch.accelerator.set_device_index(local_rank)
     args = parser.parse_args()
     # What no single flag can know.
     if args.resume and not args.checkpoint:
@@ -1930,6 +1993,16 @@ def main() -> None:
         parser.error(
             f"argument --checkpoint: {args.checkpoint} exists; "
             "add --resume, or name another file"
+        )
+    if team and args.only not in (None, ["train_validate_test"]):
+        parser.error(
+            "argument --only: torchrun needs train_validate_test alone"
+        )
+    shared = args.device.index or local_rank >= torch.accelerator.device_count()
+    if team and args.device.type != "cpu" and shared:
+        parser.error(
+            f"argument --device: no {args.device} for process {local_rank} "
+            "alone; name none, start fewer processes, or use --device cpu"
         )
 
     # Nothing is drawn, read or fetched here: the data sets wait to be asked.
@@ -1955,9 +2028,9 @@ def main() -> None:
     if args.checkpoint:
         names = ("data", "tiny", "model", "optimizer", "seed", "amp")
         settings = {f"--{name}": getattr(args, name) for name in names}
-        settings["--batch-size"] = args.batch_size
+        settings["--batch-size"] = processes * args.batch_size
         settings["--epochs"], settings["--lr"] = epochs, options["lr"]
-        checkpoint = Checkpoint(args.checkpoint, settings)
+        checkpoint = Checkpoint(args.checkpoint, settings, writes=rank == 0)
 
     # The table of contents, each section with the options that it gets.
     here = {"device": device}
@@ -2025,7 +2098,19 @@ def main() -> None:
             "resume": args.resume,
         },
     }
-    run(sections, args)
+    if not team:
+        run(sections, args)
+        return
+
+    args.only = ["train_validate_test"]  # lessons are for one process
+    with process_group(args, rank):
+        print(f"{processes} processes, {args.batch_size} images each a step")
+        # What is missing is fetched once, and once on each other machine.
+        for now in (rank == 0, local_rank == 0, True):
+            if now and args.data != "digits":
+                data["train"]
+            Team().total(torch.zeros(1, device=device))  # wait for the rest
+        run(sections, args)
 
 
 if __name__ == "__main__":
