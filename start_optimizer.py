@@ -1937,16 +1937,22 @@ def process_group(args: argparse.Namespace, rank: int) -> Iterator[None]:
                 dist.init_process_group(backend, timeout=timedelta(minutes=5))
                 yield
                 dist.destroy_process_group()
+        except SystemExit:
+            # Where all fail alike, torchrun stops the others in their sleep,
+            # and the reason stands there once.
+            time.sleep(5 if rank else 0)
+            raise
         except RuntimeError as error:
             # nccl has a class of errors; gloo only names itself in the text.
-            message = str(error).splitlines()[0]
-            if not isinstance(error, dist.DistError) and "gloo" not in message:
+            if not isinstance(error, dist.DistError) and "gloo" not in str(
+                error
+            ):
                 raise
-            file = args.checkpoint
-            advice = (
-                f"--checkpoint {file} --resume goes on" if file else message
-            )
-            raise SystemExit(f"process {rank} lost another: {advice}") from None
+            advice = ""
+            if args.checkpoint and args.checkpoint.exists():
+                advice = f"; --checkpoint {args.checkpoint} --resume goes on"
+            reason = f"process {rank} lost another one and ends{advice}"
+            raise SystemExit(reason) from None
 
 
 def main() -> None:
@@ -2104,7 +2110,8 @@ def main() -> None:
 
     args.only = ["train_validate_test"]  # lessons are for one process
     with process_group(args, rank):
-        print(f"{processes} processes, {args.batch_size} images each a step")
+        print(f"processes: {processes}, each with {args.batch_size}", end="")
+        print(" images a step; the lessons are left out")
         # What is missing is fetched once, and once on each other machine.
         for now in (rank == 0, local_rank == 0, True):
             if now and args.data != "digits":
