@@ -1984,12 +1984,13 @@ def main() -> None:
     # torchrun starts this file many times, and tells each process its number,
     # its number on its machine, and how many there are in all.
     team = dist.is_available() and dist.is_torchelastic_launched()
-    rank, local_rank, processes = 0, 0, 1
+    rank, local_rank, processes, devices = 0, 0, 1, 0
     if team:
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
         rank, local_rank, processes = (int(os.environ[name]) for name in names)
-        # From here on "cuda" is the device of this process.
-        if local_rank < torch.accelerator.device_count():
+        if torch.accelerator.current_accelerator(check_available=True):
+            devices = torch.accelerator.device_count()
+        if local_rank < devices:  # from here on that is what "cuda" means
             torch.accelerator.set_device_index(local_rank)
     args = parser.parse_args()
     # What no single flag can know.
@@ -2004,11 +2005,11 @@ def main() -> None:
         parser.error(
             "argument --only: torchrun needs train_validate_test alone"
         )
-    shared = args.device.index or local_rank >= torch.accelerator.device_count()
+    shared = args.device.index is not None or local_rank >= devices
     if team and args.device.type != "cpu" and shared:
         parser.error(
-            f"argument --device: no {args.device} for process {local_rank} "
-            "alone; name none, start fewer processes, or use --device cpu"
+            f"argument --device: process {local_rank} needs a device of its "
+            f"own, not {args.device}; start fewer, or use --device cpu"
         )
 
     # Nothing is drawn, read or fetched here: the data sets wait to be asked.
