@@ -28,13 +28,15 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
 import matplotlib
 import matplotlib.pyplot as plt
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
@@ -1020,15 +1022,146 @@ def compiling_changes_the_time_alone(
 
 
 # %%
+class Team:
+    """The processes that train one model together; alone, a team of one.
+
+    `rank` is the number of this process, from 0 to `count` - 1. All of them
+    make the same calls in the same order, and each call waits for the rest.
+    """
+
+    def __init__(self):
+        self.together = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if self.together else 0
+        self.count = dist.get_world_size() if self.together else 1
+
+    def share(self, batch: Tensor) -> Tensor:
+        """Return the rows of `batch` that this process works on."""
+        return batch[self.rank :: self.count]
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return `values` summed over all processes, to each of them."""
+        if self.together:
+            dist.all_reduce(values)  # in place; it adds unless told otherwise
+        return values
+
+    def whole(self, share: Tensor, count: int) -> Tensor:
+        """Return all `count` rows, each from the process that has it."""
+        if not self.together:
+            return share
+        rows = share.new_zeros(count, *share.shape[1:])
+        rows[self.rank :: self.count] = share
+        return self.total(rows)  # the others have zeros there
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Turn each tensor into its mean over all processes, in place."""
+        for tensor in tensors:
+            self.total(tensor).div_(self.count)
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Return `model`, wrapped so that backward averages its gradients."""
+        if not self.together:
+            return model
+        return nn.parallel.DistributedDataParallel(model)
+
+
+class TrainTogether:
+    """What each process of the section does; `spawn` finds it by its name."""
+
+    def __init__(self, folder: Path, count: int):
+        self.folder, self.count = folder, count
+        self.ways = ("not at all", "by hand", "by DDP", "by DDP, batch norm")
+
+    def __call__(self, rank: int) -> None:
+        """Meet the others, train in each way, write the weights to a file."""
+        # They find each other through a file, then talk through sockets.
+        store = dist.FileStore(str(self.folder / "meeting"), self.count)
+        patience = timedelta(minutes=1)
+        dist.init_process_group(
+            "gloo",  # between CPUs; "nccl" is the one between CUDA devices
+            store=store,
+            rank=rank,
+            world_size=self.count,
+            timeout=patience,
+        )
+        weights = {how: self.train(how) for how in self.ways}
+        torch.save(weights, self.folder / f"{rank}.pt")
+        dist.destroy_process_group()
+
+    def train(self, how: str) -> Tensor:
+        """Take 20 steps, averaging the gradients as named; return weights."""
+        team = Team()
+        torch.manual_seed(0)  # the same data, weights and order everywhere
+        x, y = torch.randn(64, 8), torch.randn(64, 1)
+        norm = nn.BatchNorm1d(8) if "norm" in how else nn.Identity()
+        model = nn.Sequential(nn.Linear(8, 8), norm, nn.Tanh(), nn.Linear(8, 1))
+        forward = team.parallel(model) if "DDP" in how else model
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(20):
+            batch = team.share(torch.randperm(64)[:32])  # 32, or 16 and 16
+            optimizer.zero_grad()
+            F.mse_loss(forward(x[batch]), y[batch]).backward()
+            if how == "by hand":
+                team.average(w.grad for w in model.parameters())
+            optimizer.step()
+        return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def processes_average_their_gradients(
+    *, processes: int = 2, start_method: str = "spawn"
+) -> dict[str, tuple[float, float]]:
+    """Each process takes a share of a batch; averaged, they learn as one.
+
+    Shares are equal, so the mean of their gradients is the gradient of the
+    whole batch, and equal weights stay equal. DistributedDataParallel (DDP)
+    averages within `backward`. Real processes, on the CPU; it takes seconds to
+    start them. Returns how gradients were averaged -> largest difference in a
+    weight between two processes, and from one process with whole batches.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        worker = TrainTogether(Path(folder), processes)
+        if processes == 1:
+            worker(0)  # in this process: nothing to start
+        else:
+            torch.multiprocessing.start_processes(
+                worker, nprocs=processes, start_method=start_method
+            )
+        files = [Path(folder, f"{rank}.pt") for rank in range(processes)]
+        weights = [torch.load(file, weights_only=True) for file in files]
+
+    differences = {}
+    print(f"processes: {processes}; the largest difference in a weight:")
+    print(f"{'gradients averaged':22}between processes   from one with all")
+    for how in worker.ways:
+        alone = worker.train(how)  # no others here: whole batches
+        first, *others = (trained[how] for trained in weights)
+        apart = [(first - other).abs().max().item() for other in others]
+        off = (first - alone).abs().max().item()
+        differences[how] = max(apart, default=0.0), off
+        print(f"{how:22}{differences[how][0]:17.7f}{off:20.7f}")
+    # Averaged, the processes agree to the last bit; the sum of two halves is
+    # rounded in another place than the sum of all.
+    for how in ("by hand", "by DDP"):
+        assert differences[how][0] == 0 and differences[how][1] < 1e-6
+    # Batch norm sees one share alone, so it is the one that does not fit.
+    if processes > 1:
+        assert min(differences["not at all"]) > 0.01
+        assert differences["by DDP, batch norm"][0] == 0
+        assert differences["by DDP, batch norm"][1] > 0.001
+    return differences
+
+
+# %%
 class Checkpoint:
     """All that a training run needs to go on, in one file, whole or not at all.
 
     `settings` say what the run was started with; a file with others is
     refused. Each failure raises `SystemExit` with one line that names the file.
+    Of several processes that hold the same, one alone has `writes`.
     """
 
-    def __init__(self, path: Path, settings: dict | None = None):
+    def __init__(self, path: Path, settings: dict | None = None, writes=True):
         self.path, self.settings = path, settings or {}
+        self.writes = writes
         # Dropout and augmentation draw on the device, the rest on the CPU.
         self.random = [torch]
         if accelerator := torch.accelerator.current_accelerator(True):
@@ -1040,6 +1173,8 @@ class Checkpoint:
         The new file takes the place of the old one when it is on the disk, so
         a crash at any moment leaves one of the two.
         """
+        if not self.writes:
+            return
         # Plain numbers, strings, tensors and dicts: all that may be read back.
         whole = {
             "settings": self.settings,
@@ -1410,11 +1545,15 @@ class Trainer:
     """A model and all that changes while it learns.
 
     The images stand on the device as one tensor, and a batch is indexed from
-    it: nothing is loaded, decoded or copied while the device waits.
+    it: nothing is loaded, decoded or copied while the device waits. In a team
+    all processes draw the same numbers, and each computes its share.
     """
 
     def __init__(self, model, make_optimizer, steps, device, half, seed):
         self.model, self.device, self.half = model, device, half
+        self.team = Team()
+        # To train with; the weights are those of `model`, under their names.
+        self.parallel = self.team.parallel(model)
         self.optimizer = make_optimizer(model.parameters())
         # One cycle over the whole run, up to the lr of the optimizer.
         lr = self.optimizer.param_groups[0]["lr"]
@@ -1457,9 +1596,13 @@ class Trainer:
         # next epoch shuffles again and leaves out other images.
         order = order[: len(order) // batch_size * batch_size].to(self.device)
         for batch in order.split(batch_size):
+            # Moved before it is shared: so no image moves in another way when
+            # there are more processes, and their random states stay equal.
+            inputs = self.team.share(augment(images[batch]))
+            targets = self.team.share(labels[batch])
             with self.autocast():  # 1. guess, 2. measure the error
-                logits = self.model(augment(images[batch]))
-                loss = F.cross_entropy(logits, labels[batch])
+                logits = self.parallel(inputs)
+                loss = F.cross_entropy(logits, targets)
             self.optimizer.zero_grad()
             self.scaler.scale(loss).backward()  # 3. collect the derivatives
             scale = self.scaler.get_scale()
@@ -1468,8 +1611,12 @@ class Trainer:
             if self.scaler.get_scale() >= scale:  # the step was not skipped
                 self.schedule.step()
             # The sums stay on the device: reading one means waiting for it.
-            loss_sum += loss.detach() * batch_size
-            right += (logits.argmax(dim=1) == labels[batch]).sum()
+            loss_sum += loss.detach() * len(targets)
+            right += (logits.argmax(dim=1) == targets).sum()
+        # The statistics of batch norm differ by the last share of each.
+        buffers = self.model.buffers()
+        self.team.average(b for b in buffers if b.is_floating_point())
+        loss_sum, right = map(self.team.total, (loss_sum, right))
         loss, accuracy = loss_sum.item() / len(order), right.item() / len(order)
         return loss, accuracy, len(order) / (time.perf_counter() - start)
 
@@ -1478,8 +1625,10 @@ class Trainer:
         """Return mean loss, accuracy, and scores (count, classes)."""
         self.model.eval()
         with self.autocast():
-            logits = [self.model(part) for part in images.split(1000)]
+            parts = self.team.share(images).split(1000)
+            logits = [self.model(part) for part in parts]
         logits = torch.cat(logits).float()  # all of them: no mean of means
+        logits = self.team.whole(logits, len(labels))
         loss = F.cross_entropy(logits, labels).item()
         right = logits.argmax(dim=1) == labels
         return loss, right.float().mean().item(), logits
@@ -1567,6 +1716,7 @@ def train_validate_test(
 ) -> dict[str, object]:
     """Validation picks the epoch that is kept; the test set is used once.
 
+    A team of processes, as torchrun starts it, trains like one process.
     `half` is the type to compute in under autocast, None for float32;
     `checkpoint`, if any, is saved before the first epoch and after each.
     Returns the test loss and accuracy, the best epoch, the losses of every
@@ -1576,7 +1726,9 @@ def train_validate_test(
     # Seeded before the model is made: its first weights are drawn here.
     torch.manual_seed(seed)
     images, labels = data["train"]
-    batch_size = min(batch_size, len(labels))
+    # In a team that many for each process: equal shares of a larger batch.
+    team = Team()
+    batch_size = min(batch_size, len(labels) // team.count) * team.count
     steps = epochs * (len(labels) // batch_size)
     # With the channels of a pixel side by side, convolutions run faster.
     model = network().to(device, memory_format=torch.channels_last)
@@ -1622,7 +1774,8 @@ def train_validate_test(
     # The first and only look at the test set: nothing is chosen by it.
     test_loss, test_accuracy, logits = trainer.evaluate(*data["test"])
     report = Report(trainer.losses, *data["test"], logits)
-    save_figure(report.draw(), "optimizer_report", figures)
+    if team.rank == 0:
+        save_figure(report.draw(), "optimizer_report", figures)
     print(f"test loss     {test_loss:.4f}")
     print(f"test accuracy {test_accuracy:.2%}")
     return {
@@ -1768,8 +1921,42 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+@contextlib.contextmanager
+def process_group(args: argparse.Namespace, rank: int) -> Iterator[None]:
+    """Meet the processes that torchrun started; the first one alone prints.
+
+    When one dies, each of the others ends here with one line. torchrun sees
+    the first end, stops whatever is left, and adds a report of its own.
+    """
+    first = contextlib.nullcontext(sys.stdout)
+    with open(os.devnull, "w") if rank else first as output:
+        try:
+            with contextlib.redirect_stdout(output):
+                # nccl between CUDA devices, gloo between CPUs.
+                backend = dist.get_default_backend_for_device(args.device)
+                dist.init_process_group(backend, timeout=timedelta(minutes=5))
+                yield
+                dist.destroy_process_group()
+        except SystemExit:
+            # Where all fail alike, torchrun stops the others in their sleep,
+            # and the reason stands there once.
+            time.sleep(5 if rank else 0)
+            raise
+        except RuntimeError as error:
+            # nccl has a class of errors; gloo only names itself in the text.
+            if not isinstance(error, dist.DistError) and "gloo" not in str(
+                error
+            ):
+                raise
+            advice = ""
+            if args.checkpoint and args.checkpoint.exists():
+                advice = f"; --checkpoint {args.checkpoint} --resume goes on"
+            reason = f"process {rank} lost another one and ends{advice}"
+            raise SystemExit(reason) from None
+
+
 def main() -> None:
-    """Run the lesson from top to bottom."""
+    """Run the lesson from top to bottom, or its last section in a team."""
     # Options that train the CNN well. Fused, one call moves all weights in one
     # pass over memory; there is no such RMSprop.
     fused = {"fused": True}
@@ -1796,6 +1983,18 @@ def main() -> None:
     flag("--checkpoint", type=Path, metavar="FILE", help="written each epoch")
     flag("--resume", action="store_true", help="go on from --checkpoint")
     flag("--compile", action="store_true", help="compile the network")
+
+    # torchrun starts this file many times, and tells each process its number,
+    # its number on its machine, and how many there are in all.
+    team = dist.is_available() and dist.is_torchelastic_launched()
+    rank, local_rank, processes, devices = 0, 0, 1, 0
+    if team:
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+        rank, local_rank, processes = (int(os.environ[name]) for name in names)
+        if torch.accelerator.current_accelerator(check_available=True):
+            devices = torch.accelerator.device_count()
+        if local_rank < devices:  # from here on that is what "cuda" means
+            torch.accelerator.set_device_index(local_rank)
     args = parser.parse_args()
     # What no single flag can know.
     if args.resume and not args.checkpoint:
@@ -1804,6 +2003,16 @@ def main() -> None:
         parser.error(
             f"argument --checkpoint: {args.checkpoint} exists; "
             "add --resume, or name another file"
+        )
+    if team and args.only not in (None, ["train_validate_test"]):
+        parser.error(
+            "argument --only: torchrun needs train_validate_test alone"
+        )
+    shared = args.device.index is not None or local_rank >= devices
+    if team and args.device.type != "cpu" and shared:
+        parser.error(
+            f"argument --device: process {local_rank} needs a device of its "
+            f"own, not {args.device}; start fewer, or use --device cpu"
         )
 
     # Nothing is drawn, read or fetched here: the data sets wait to be asked.
@@ -1829,9 +2038,9 @@ def main() -> None:
     if args.checkpoint:
         names = ("data", "tiny", "model", "optimizer", "seed", "amp")
         settings = {f"--{name}": getattr(args, name) for name in names}
-        settings["--batch-size"] = args.batch_size
+        settings["--batch-size"] = processes * args.batch_size
         settings["--epochs"], settings["--lr"] = epochs, options["lr"]
-        checkpoint = Checkpoint(args.checkpoint, settings)
+        checkpoint = Checkpoint(args.checkpoint, settings, writes=rank == 0)
 
     # The table of contents, each section with the options that it gets.
     here = {"device": device}
@@ -1881,6 +2090,8 @@ def main() -> None:
             "network": network,
             "compiled": args.compile,
         },
+        # A tiny run starts no second process: that alone takes seconds.
+        processes_average_their_gradients: {"processes": 1 if tiny else 2},
         a_checkpoint_resumes_bit_for_bit: {},
         mistakes_misplace_a_call: here,
         mistakes_measure_wrongly: here,
@@ -1900,7 +2111,20 @@ def main() -> None:
             "resume": args.resume,
         },
     }
-    run(sections, args)
+    if not team:
+        run(sections, args)
+        return
+
+    args.only = ["train_validate_test"]  # lessons are for one process
+    with process_group(args, rank):
+        print(f"processes: {processes}, each with {args.batch_size}", end="")
+        print(" images a step; the lessons are left out")
+        # What is missing is fetched once, and once on each other machine.
+        for now in (rank == 0, local_rank == 0, True):
+            if now and args.data != "digits":
+                data["train"]
+            Team().total(torch.zeros(1, device=device))  # wait for the rest
+        run(sections, args)
 
 
 if __name__ == "__main__":
