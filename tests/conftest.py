@@ -78,6 +78,13 @@ def tiny_table(name: str, folder: Path, *flags: str) -> dict:
     return table
 
 
+def pytest_configure(config):
+    """Know the tests that take minutes, and leave them out unless asked."""
+    config.addinivalue_line("markers", "slow: takes minutes; -m slow runs it")
+    if not config.option.markexpr:
+        config.option.markexpr = "not slow"
+
+
 def pytest_generate_tests(metafunc):
     """Give every test that asks for `script` each script in turn."""
     if "script" in metafunc.fixturenames:
