@@ -208,6 +208,8 @@ class TorchvisionDigits(dict):
     test set of its makers. Raises `SystemExit`, one line, without the files.
     """
 
+    patience = 15  # seconds; in each 15 of them 150 kB must come
+
     def __init__(self, name, folder, device, *, count=None):
         """Read nothing yet; `count` limits each split, None means all of it."""
         super().__init__()
@@ -271,16 +273,17 @@ class TorchvisionDigits(dict):
                 results.append(error)
 
         thread = threading.Thread(target=work, daemon=True)
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(5)  # seconds: time for a second mirror
+        usual = socket.getdefaulttimeout()
+        # A dead mirror must leave time for the next one.
+        socket.setdefaulttimeout(self.patience / 3)
         size, grown = 0, True
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # progress bars
                 thread.start()
                 while thread.is_alive() and grown:
-                    thread.join(15)
+                    thread.join(self.patience)
                     now = sum(path.stat().st_size for path in place.rglob("*"))
-                    grown, size = now >= size + 150_000, now
+                    grown, size = now >= size + 10_000 * self.patience, now
             if not results:
                 raise TimeoutError("less than 10 kB a second")
             if isinstance(results[0], Exception):
@@ -292,7 +295,7 @@ class TorchvisionDigits(dict):
                     path.unlink()
             raise
         finally:
-            socket.setdefaulttimeout(patience)
+            socket.setdefaulttimeout(usual)
 
 
 def ready_made_data_are_transformed_when_indexed(

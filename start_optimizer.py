@@ -1048,15 +1048,17 @@ class Checkpoint:
             "random": [source.get_rng_state() for source in self.random],
             "values": values,
         }
+        memory = io.BytesIO()
+        torch.save(whole, memory)
         partial = self.path.with_name(self.path.name + ".partial")
         try:
             with open(partial, "wb") as file:
-                torch.save(whole, file)
+                file.write(memory.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())  # now it is on the disk
             os.replace(partial, self.path)
-        except (OSError, RuntimeError) as error:
-            self.fail(str(error).splitlines()[0])
+        except OSError as error:
+            self.fail(error.strerror)
         finally:
             with contextlib.suppress(OSError):  # there is none after a good end
                 partial.unlink()
@@ -1349,6 +1351,8 @@ class TorchvisionDigits(dict):
     test set of its makers. Raises `SystemExit`, one line, without the files.
     """
 
+    patience = 15  # seconds; in each 15 of them 150 kB must come
+
     def __init__(self, name, folder, device, *, count=None):
         """Read nothing yet; `count` limits each split, None means all of it."""
         super().__init__()
@@ -1412,16 +1416,17 @@ class TorchvisionDigits(dict):
                 results.append(error)
 
         thread = threading.Thread(target=work, daemon=True)
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(5)  # seconds: time for a second mirror
+        usual = socket.getdefaulttimeout()
+        # A dead mirror must leave time for the next one.
+        socket.setdefaulttimeout(self.patience / 3)
         size, grown = 0, True
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # progress bars
                 thread.start()
                 while thread.is_alive() and grown:
-                    thread.join(15)
+                    thread.join(self.patience)
                     now = sum(path.stat().st_size for path in place.rglob("*"))
-                    grown, size = now >= size + 150_000, now
+                    grown, size = now >= size + 10_000 * self.patience, now
             if not results:
                 raise TimeoutError("less than 10 kB a second")
             if isinstance(results[0], Exception):
@@ -1433,7 +1438,7 @@ class TorchvisionDigits(dict):
                     path.unlink()
             raise
         finally:
-            socket.setdefaulttimeout(patience)
+            socket.setdefaulttimeout(usual)
 
 
 class Trainer:
