@@ -1,5 +1,7 @@
 """Whatever happens to a running script: one line, and nothing is lost."""
 
+import errno
+import importlib
 import os
 import random
 import shutil
@@ -9,10 +11,164 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import OUTCOMES, ROOT, SCRIPTS, cells, refused, survived
 
+NAMES = [path.stem for path in SCRIPTS]
 COMMAND = [sys.executable, str(ROOT / "start_optimizer.py")]
 TRAIN = ("--tiny", "--device", "cpu", "--only", "train_validate_test")
+
+
+@pytest.fixture
+def instead(command_line, monkeypatch):
+    """Return a caller of a script whose first section does something else."""
+
+    def call(name, act):
+        module = importlib.import_module(name)
+        section = cells(ROOT / f"{name}.py")[0].name
+        act.__name__, act.__doc__ = section, "A claim."
+        monkeypatch.setattr(module, section, act)
+        return section, command_line(name, "--tiny", "--only", section)
+
+    return call
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt(name, number, instead):
+    ends = []
+
+    def act(**options):
+        try:
+            signal.raise_signal(number)
+        finally:
+            ends.append("files are closed")
+
+    section, outcome = instead(name, act)
+    refused(outcome, 128 + number, f"interrupted in {section}")
+    assert ends == ["files are closed"]
+    advice = "; no checkpoint was kept\n" if name == "start_optimizer" else "\n"
+    assert outcome[2] == f"interrupted in {section}{advice}"
+
+
+def test_interrupt_that_python_would_swallow(instead, monkeypatch):
+    class Loader:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    ends = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    section, outcome = instead(NAMES[0], lambda **options: Loader() and None)
+    # The end stands still here, so the section comes to its own after it.
+    assert outcome[2] == f"interrupted in {section}\n" and ends == [130]
+    OUTCOMES["ended with status 130"] += 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("trouble", "status", "line"),
+    [
+        (errno.EPIPE, 141, ""),
+        (errno.ENOSPC, 1, "cannot go on: No space left on device\n"),
+        (errno.EIO, 1, "cannot go on: Input/output error\n"),
+    ],
+)
+def test_output_that_goes_nowhere(name, trouble, status, line, instead):
+    def act(**options):
+        raise OSError(trouble, os.strerror(trouble))  # as `print` does
+
+    stdout = sys.stdout
+    _, (code, _, errors) = instead(name, act)
+    # Nothing more is tried with it when Python ends.
+    assert (code, errors, sys.stdout) == (status, line, None)
+    sys.stdout = stdout
+    OUTCOMES[f"ended with status {status}"] += 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mistake_in_a_section_keeps_its_traceback(name, instead):
+    def act(**options):
+        Path("missing").read_text()
+
+    with pytest.raises(FileNotFoundError, match="missing"):
+        instead(name, act)
+
+
+def start(name, *flags, folder, **options):
+    """Start a script in `folder`, in a process group of its own."""
+    folder.mkdir()
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / f"{name}.py"), "--device", "cpu", *flags],
+        cwd=folder,
+        stdout=options.pop("stdout", subprocess.PIPE),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def outcome_of(process):
+    """Return the exit status, standard output and standard error."""
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output or "", errors
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of Unix")
+def test_real_processes(tmp_path):
+    only = ("--tiny", "--only")
+    workers = ("--workers", "2", *only, "one_seed_repeats_all_workers")
+    train = start(
+        *("start_optimizer", *TRAIN, "--epochs", "99"),
+        *("--checkpoint", "run.pt"),
+        folder=tmp_path / "train",
+    )
+    loader = start("start_dataloader", *workers, folder=tmp_path / "loader")
+    # Ctrl-C at a terminal goes to every process of the group.
+    for line in loader.stdout:
+        if line.startswith("    "):
+            os.killpg(loader.pid, signal.SIGINT)
+            break
+    refused(outcome_of(loader), 130, "interrupted in one_seed_repeats")
+
+    # A reader who has read enough, as `| head -1`.
+    piped = start("start_optimizer", "--list", folder=tmp_path / "piped")
+    piped.stdout.close()
+    full = None
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as disk:
+            full = start(
+                *("start_autograd", "--list"),
+                folder=tmp_path / "full",
+                stdout=disk,
+            )
+    for line in train.stdout:
+        if line.startswith("    1 "):  # the first epoch is over
+            os.killpg(train.pid, signal.SIGINT)
+            break
+    refused(outcome_of(train), 130, "--checkpoint run.pt --resume")
+    assert os.listdir(tmp_path / "train") == ["run.pt"]
+    piped.stdout = None
+    assert outcome_of(piped) == (141, "", "")
+    OUTCOMES["ended with status 141"] += 1
+    if full:
+        refused(outcome_of(full), 1, "cannot go on: No space left on device")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_console_home_and_folder(encoding, tmp_path):
+    name = "\u8cc7\u6599 \u593e"  # data folder, in Chinese, with a blank
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for variable in ("HOME", "USERPROFILE"):
+        environment.pop(variable, None)
+    flags = ("--tiny", "--only", "schedules_move_once_an_epoch_or_once_a_batch")
+    process = start(
+        *("start_optimizer", *flags, "--figures", name),
+        folder=tmp_path / name,
+        env=environment,
+    )
+    survived(outcome_of(process), "figure  \\u8cc7\\u6599 \\u593e")
+    (figure,) = (tmp_path / name / name).iterdir()
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
