@@ -63,6 +63,26 @@ def test_interrupt_that_python_would_swallow(instead, monkeypatch):
     OUTCOMES["ended with status 130"] += 1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_worker_leaves_the_word_to_its_parent(instead):
+    ends = []
+
+    def act(**options):
+        if child := os.fork():
+            ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            return
+        status = 1
+        try:
+            signal.raise_signal(signal.SIGINT)
+            status = 0  # it goes on, until its loader ends it
+        finally:
+            os._exit(status)
+
+    _, outcome = instead(NAMES[0], act)
+    survived(outcome)
+    assert ends == [0]
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("trouble", "status", "line"),
