@@ -1067,7 +1067,11 @@ class Checkpoint:
         """Put the states back into `parts`; return the values."""
         try:
             # weights_only: tensors and numbers are read, no code is run.
-            read = torch.load(self.path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # one line of our own is enough
+                read = torch.load(
+                    self.path, map_location="cpu", weights_only=True
+                )
             whole = dict(read)  # whatever is none stops here
             made_with = dict(whole["settings"])
             for name, value in self.settings.items():

@@ -223,6 +223,7 @@ def test_file_that_is_no_checkpoint(content, command_line):
     assert not Path("exploded").exists()
 
 
+@pytest.mark.filterwarnings("error")
 def test_plain_pickle_is_not_run(command_line):
     Path("other.pt").write_bytes(pickle.dumps(Bomb()))
     flags = (*TRAIN, "--checkpoint", "other.pt", "--resume")

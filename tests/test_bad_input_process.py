@@ -174,21 +174,23 @@ def test_real_processes(tmp_path):
         refused(outcome_of(full), 1, "cannot go on: No space left on device")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_console_home_and_folder(encoding, tmp_path):
+def test_console_home_and_folder(tmp_path):
     name = "\u8cc7\u6599 \u593e"  # data folder, in Chinese, with a blank
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    for variable in ("HOME", "USERPROFILE"):
-        environment.pop(variable, None)
-    flags = ("--tiny", "--only", "schedules_move_once_an_epoch_or_once_a_batch")
-    process = start(
-        *("start_optimizer", *flags, "--figures", name),
-        folder=tmp_path / name,
-        env=environment,
-    )
-    survived(outcome_of(process), "figure  \\u8cc7\\u6599 \\u593e")
-    (figure,) = (tmp_path / name / name).iterdir()
-    assert figure.read_bytes().startswith(b"\x89PNG")
+    section = "schedules_move_once_an_epoch_or_once_a_batch"
+    started = {}
+    for encoding in ("ascii", "cp1252"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        for variable in ("HOME", "USERPROFILE"):
+            environment.pop(variable, None)
+        folder = tmp_path / f"{name} {encoding}"
+        flags = ("--tiny", "--only", section, "--figures", name)
+        started[folder] = start(
+            "start_optimizer", *flags, folder=folder, env=environment
+        )
+    for folder, process in started.items():
+        survived(outcome_of(process), "figure  \\u8cc7\\u6599 \\u593e")
+        (figure,) = (folder / name).iterdir()
+        assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
