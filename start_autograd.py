@@ -16,7 +16,9 @@ import copy
 import difflib
 import itertools
 import math
+import os
 import re
+import signal
 import sys
 import textwrap
 import time
@@ -1583,8 +1585,10 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)  # fails where there is no such device
     except (RuntimeError, AssertionError) as error:
-        reason = f"{name!r} cannot be used here, auto can: {error}"
-        raise argparse.ArgumentTypeError(reason.splitlines()[0]) from None
+        reason = re.split(r"\.?\s*\n|\. ", str(error))[0]  # one sentence of it
+        raise argparse.ArgumentTypeError(
+            f"{name!r} cannot be used here, auto can: {reason}"
+        ) from None
     return device
 
 
@@ -1617,12 +1621,17 @@ def caught(error_type: type[Exception], message: str) -> Iterator[None]:
 def save_figure(figure: Figure, name: str, folder: Path) -> None:
     """Write `figure` to `folder` as a PNG and print where it is."""
     path = folder / f"{name}.png"
+    partial = folder / f"{name}.png.partial"  # so that `path` is always whole
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100)
+        figure.savefig(partial, dpi=100, format="png")
+        partial.replace(path)
     except OSError as error:
         # A string as exit code is printed as one line, with status 1.
         raise SystemExit(f"--figures {folder}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):  # there is none after a good end
+            partial.unlink()
     print(f"figure  {path}")
 
 
@@ -1644,7 +1653,8 @@ def make_parser(description: str) -> CommandLine:
     """Return a parser with the flags that all five scripts share."""
     title = description.splitlines()[0]
     parser = CommandLine(description=title, allow_abbrev=False)
-    parser.set_defaults(error=parser.error)  # for `run`
+    # For `run`; `kept` says what is left of an interrupted run.
+    parser.set_defaults(error=parser.error, kept=str)
     flag = parser.add_argument
     name = "auto, cpu, cuda, cuda:1, mps, xpu"
     flag("--device", type=pick_device, default="auto", help=name)
@@ -1669,18 +1679,41 @@ def run(sections: dict[Callable, dict], args: argparse.Namespace) -> None:
             args.error(f"argument --only: no section {name!r}, nearest: {near}")
     if args.show and plt.get_backend().lower() == "agg":
         args.error(f"argument --show: no display here, look in {args.figures}")
+
+    def interrupt(number: int, _) -> None:
+        """End the run after Ctrl-C or kill; files are closed on the way."""
+        if os.getpid() != own_id:  # in a worker, which ends with its loader
+            return
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+        line = f"interrupted in {section.__name__}{args.kept()}"
+        print(line, file=sys.__stderr__)
+        # In a __del__ Python would print the exception and go on.
+        sys.unraisablehook = lambda _: os._exit(128 + number)
+        raise SystemExit(128 + number)  # 130 or 143, as a shell expects
+
+    own_id = os.getpid()
     # No folder's name can break a console, and a pipe shows each line at once.
     if hasattr(sys.stdout, "reconfigure"):  # a notebook has no such console
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    for section, options in sections.items():
-        if args.only and section.__name__ not in args.only:
-            continue
-        claim = section.__doc__.splitlines()[0]
-        print(f"\n--- {section.__name__}\n    {claim}\n")
-        if not args.list:
-            section(**options)
-    if args.show:
-        plt.show()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupt)
+    try:
+        for section, options in sections.items():
+            if args.only and section.__name__ not in args.only:
+                continue
+            claim = section.__doc__.splitlines()[0]
+            print(f"\n--- {section.__name__}\n    {claim}\n")
+            if not args.list:
+                section(**options)
+        if args.show:
+            plt.show()
+    except OSError as error:
+        if error.filename or not error.errno:
+            raise  # not the output: a mistake, and the traceback says where
+        sys.stdout = None  # or Python would try once more at the end
+        if isinstance(error, BrokenPipeError):  # as in `| head -1`: enough read
+            raise SystemExit(128 + 13) from None  # SIGPIPE, as other filters
+        raise SystemExit(f"cannot go on: {error.strerror}") from None
 
 
 # %%

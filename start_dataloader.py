@@ -22,12 +22,14 @@ import os
 import pickle
 import random
 import re
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import warnings
 import wave
@@ -42,7 +44,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import (
@@ -206,6 +208,8 @@ class TorchvisionDigits(dict):
     test set of its makers. Raises `SystemExit`, one line, without the files.
     """
 
+    patience = 15  # seconds; in each 15 of them 150 kB must come
+
     def __init__(self, name, folder, device, *, count=None):
         """Read nothing yet; `count` limits each split, None means all of it."""
         super().__init__()
@@ -237,32 +241,61 @@ class TorchvisionDigits(dict):
 
         names = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
         name = names.get(self.name, "KMNIST")
-        data_class = getattr(torchvision.datasets, name)
-        # It is torchvision that reads and fetches; we wait, but not forever.
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(10)  # seconds: a dead server must not hang us
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-                files = data_class(self.folder, train=train, download=True)
-            images, labels = files.data, files.targets
+            data_class = getattr(torchvision.datasets, name)
+            images, labels = self.fetch(data_class, train)
             if images.shape != (len(labels), 28, 28) or labels.max() > 9:
                 raise ValueError("images and labels do not belong together")
-        except (
-            AssertionError,
-            LookupError,
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:
-            # The first line of the message, or where there is none its kind.
-            reason = [*str(error).splitlines(), type(error).__name__][0]
+        except Exception as error:  # all that network and files can do to us
+            # The last line of the message, or where there is none its kind.
+            reason = [type(error).__name__, *str(error).splitlines()][-1]
             raise SystemExit(
                 f"--data {self.name}: neither read from {self.folder} nor "
-                f"fetched ({reason}); --data digits needs no files"
+                f"fetched ({reason}); if {self.folder / name} is there, delete "
+                "it and try again; --data digits needs no files"
             ) from None
-        finally:
-            socket.setdefaulttimeout(patience)
         return images, labels
+
+    def fetch(self, data_class: type, train: bool) -> tuple[Tensor, Tensor]:
+        """Return images and labels, downloaded where they are missing.
+
+        It is torchvision that reads and fetches, in a thread: we wait for it
+        as long as bytes come, and leave nothing half fetched behind.
+        """
+        place, results = self.folder / data_class.__name__, []
+        before = set(place.rglob("*"))
+
+        def work() -> None:
+            try:
+                files = data_class(self.folder, train, download=True)
+                results.append((files.data, files.targets))
+            except Exception as error:
+                results.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        usual = socket.getdefaulttimeout()
+        # A dead mirror must leave time for the next one.
+        socket.setdefaulttimeout(self.patience / 3)
+        size, grown = 0, True
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+                thread.start()
+                while thread.is_alive() and grown:
+                    thread.join(self.patience)
+                    now = sum(path.stat().st_size for path in place.rglob("*"))
+                    grown, size = now >= size + 10_000 * self.patience, now
+            if not results:
+                raise TimeoutError("less than 10 kB a second")
+            if isinstance(results[0], Exception):
+                raise results[0]
+            return results[0]
+        except BaseException:  # Ctrl-C too
+            for path in set(place.rglob("*")) - before:
+                with contextlib.suppress(OSError):  # a folder stays
+                    path.unlink()
+            raise
+        finally:
+            socket.setdefaulttimeout(usual)
 
 
 def ready_made_data_are_transformed_when_indexed(
@@ -357,7 +390,7 @@ class ImageTable(Dataset):
         """Read the table alone; an image is read when it is asked for."""
         self.folder = folder
         self.transform, self.target_transform = transform, target_transform
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise SystemExit(f"--images {folder}: there is no such folder")
         try:
             # Spreadsheets begin a file with a mark, which utf-8-sig takes off.
@@ -409,7 +442,13 @@ class ImageTable(Dataset):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with Image.open(self.folder / name) as file:
-                    return file.convert("RGB")  # here the pixels are decoded
+                    # Here the pixels are decoded. A telephone does not turn
+                    # them, it only notes how they are to be turned.
+                    image = ImageOps.exif_transpose(file)
+                    if image.mode.startswith("I"):  # 16 bits become 8
+                        image = image.point(lambda grey: grey / 256)
+                        image = image.convert("L")
+                    return image.convert("RGB")
         except (OSError, SyntaxError, ValueError, bomb) as error:
             reason = getattr(error, "strerror", None) or "not a whole image"
             raise OSError(f"{name}: {reason}") from None
@@ -1970,8 +2009,10 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)  # fails where there is no such device
     except (RuntimeError, AssertionError) as error:
-        reason = f"{name!r} cannot be used here, auto can: {error}"
-        raise argparse.ArgumentTypeError(reason.splitlines()[0]) from None
+        reason = re.split(r"\.?\s*\n|\. ", str(error))[0]  # one sentence of it
+        raise argparse.ArgumentTypeError(
+            f"{name!r} cannot be used here, auto can: {reason}"
+        ) from None
     return device
 
 
@@ -2004,12 +2045,17 @@ def caught(error_type: type[Exception], message: str) -> Iterator[None]:
 def save_figure(figure: Figure, name: str, folder: Path) -> None:
     """Write `figure` to `folder` as a PNG and print where it is."""
     path = folder / f"{name}.png"
+    partial = folder / f"{name}.png.partial"  # so that `path` is always whole
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100)
+        figure.savefig(partial, dpi=100, format="png")
+        partial.replace(path)
     except OSError as error:
         # A string as exit code is printed as one line, with status 1.
         raise SystemExit(f"--figures {folder}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):  # there is none after a good end
+            partial.unlink()
     print(f"figure  {path}")
 
 
@@ -2031,7 +2077,8 @@ def make_parser(description: str) -> CommandLine:
     """Return a parser with the flags that all five scripts share."""
     title = description.splitlines()[0]
     parser = CommandLine(description=title, allow_abbrev=False)
-    parser.set_defaults(error=parser.error)  # for `run`
+    # For `run`; `kept` says what is left of an interrupted run.
+    parser.set_defaults(error=parser.error, kept=str)
     flag = parser.add_argument
     name = "auto, cpu, cuda, cuda:1, mps, xpu"
     flag("--device", type=pick_device, default="auto", help=name)
@@ -2056,18 +2103,41 @@ def run(sections: dict[Callable, dict], args: argparse.Namespace) -> None:
             args.error(f"argument --only: no section {name!r}, nearest: {near}")
     if args.show and plt.get_backend().lower() == "agg":
         args.error(f"argument --show: no display here, look in {args.figures}")
+
+    def interrupt(number: int, _) -> None:
+        """End the run after Ctrl-C or kill; files are closed on the way."""
+        if os.getpid() != own_id:  # in a worker, which ends with its loader
+            return
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+        line = f"interrupted in {section.__name__}{args.kept()}"
+        print(line, file=sys.__stderr__)
+        # In a __del__ Python would print the exception and go on.
+        sys.unraisablehook = lambda _: os._exit(128 + number)
+        raise SystemExit(128 + number)  # 130 or 143, as a shell expects
+
+    own_id = os.getpid()
     # No folder's name can break a console, and a pipe shows each line at once.
     if hasattr(sys.stdout, "reconfigure"):  # a notebook has no such console
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    for section, options in sections.items():
-        if args.only and section.__name__ not in args.only:
-            continue
-        claim = section.__doc__.splitlines()[0]
-        print(f"\n--- {section.__name__}\n    {claim}\n")
-        if not args.list:
-            section(**options)
-    if args.show:
-        plt.show()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupt)
+    try:
+        for section, options in sections.items():
+            if args.only and section.__name__ not in args.only:
+                continue
+            claim = section.__doc__.splitlines()[0]
+            print(f"\n--- {section.__name__}\n    {claim}\n")
+            if not args.list:
+                section(**options)
+        if args.show:
+            plt.show()
+    except OSError as error:
+        if error.filename or not error.errno:
+            raise  # not the output: a mistake, and the traceback says where
+        sys.stdout = None  # or Python would try once more at the end
+        if isinstance(error, BrokenPipeError):  # as in `| head -1`: enough read
+            raise SystemExit(128 + 13) from None  # SIGPIPE, as other filters
+        raise SystemExit(f"cannot go on: {error.strerror}") from None
 
 
 # %%

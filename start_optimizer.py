@@ -21,6 +21,7 @@ import math
 import os
 import pickle
 import re
+import signal
 import socket
 import sys
 import tempfile
@@ -1182,23 +1183,30 @@ class Checkpoint:
             "random": [source.get_rng_state() for source in self.random],
             "values": values,
         }
+        memory = io.BytesIO()
+        torch.save(whole, memory)
         partial = self.path.with_name(self.path.name + ".partial")
         try:
             with open(partial, "wb") as file:
-                torch.save(whole, file)
+                file.write(memory.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())  # now it is on the disk
             os.replace(partial, self.path)
-        except (OSError, RuntimeError) as error:
-            with contextlib.suppress(OSError):
+        except OSError as error:
+            self.fail(error.strerror)
+        finally:
+            with contextlib.suppress(OSError):  # there is none after a good end
                 partial.unlink()
-            self.fail(str(error).splitlines()[0])
 
     def load(self, parts: dict) -> dict:
         """Put the states back into `parts`; return the values."""
         try:
             # weights_only: tensors and numbers are read, no code is run.
-            read = torch.load(self.path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # one line of our own is enough
+                read = torch.load(
+                    self.path, map_location="cpu", weights_only=True
+                )
             whole = dict(read)  # whatever is none stops here
             made_with = dict(whole["settings"])
             for name, value in self.settings.items():
@@ -1482,6 +1490,8 @@ class TorchvisionDigits(dict):
     test set of its makers. Raises `SystemExit`, one line, without the files.
     """
 
+    patience = 15  # seconds; in each 15 of them 150 kB must come
+
     def __init__(self, name, folder, device, *, count=None):
         """Read nothing yet; `count` limits each split, None means all of it."""
         super().__init__()
@@ -1513,32 +1523,61 @@ class TorchvisionDigits(dict):
 
         names = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
         name = names.get(self.name, "KMNIST")
-        data_class = getattr(torchvision.datasets, name)
-        # It is torchvision that reads and fetches; we wait, but not forever.
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(10)  # seconds: a dead server must not hang us
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-                files = data_class(self.folder, train=train, download=True)
-            images, labels = files.data, files.targets
+            data_class = getattr(torchvision.datasets, name)
+            images, labels = self.fetch(data_class, train)
             if images.shape != (len(labels), 28, 28) or labels.max() > 9:
                 raise ValueError("images and labels do not belong together")
-        except (
-            AssertionError,
-            LookupError,
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:
-            # The first line of the message, or where there is none its kind.
-            reason = [*str(error).splitlines(), type(error).__name__][0]
+        except Exception as error:  # all that network and files can do to us
+            # The last line of the message, or where there is none its kind.
+            reason = [type(error).__name__, *str(error).splitlines()][-1]
             raise SystemExit(
                 f"--data {self.name}: neither read from {self.folder} nor "
-                f"fetched ({reason}); --data digits needs no files"
+                f"fetched ({reason}); if {self.folder / name} is there, delete "
+                "it and try again; --data digits needs no files"
             ) from None
-        finally:
-            socket.setdefaulttimeout(patience)
         return images, labels
+
+    def fetch(self, data_class: type, train: bool) -> tuple[Tensor, Tensor]:
+        """Return images and labels, downloaded where they are missing.
+
+        It is torchvision that reads and fetches, in a thread: we wait for it
+        as long as bytes come, and leave nothing half fetched behind.
+        """
+        place, results = self.folder / data_class.__name__, []
+        before = set(place.rglob("*"))
+
+        def work() -> None:
+            try:
+                files = data_class(self.folder, train, download=True)
+                results.append((files.data, files.targets))
+            except Exception as error:
+                results.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        usual = socket.getdefaulttimeout()
+        # A dead mirror must leave time for the next one.
+        socket.setdefaulttimeout(self.patience / 3)
+        size, grown = 0, True
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+                thread.start()
+                while thread.is_alive() and grown:
+                    thread.join(self.patience)
+                    now = sum(path.stat().st_size for path in place.rglob("*"))
+                    grown, size = now >= size + 10_000 * self.patience, now
+            if not results:
+                raise TimeoutError("less than 10 kB a second")
+            if isinstance(results[0], Exception):
+                raise results[0]
+            return results[0]
+        except BaseException:  # Ctrl-C too
+            for path in set(place.rglob("*")) - before:
+                with contextlib.suppress(OSError):  # a folder stays
+                    path.unlink()
+            raise
+        finally:
+            socket.setdefaulttimeout(usual)
 
 
 class Trainer:
@@ -1590,7 +1629,7 @@ class Trainer:
     def train_epoch(self, images, labels, batch_size, augment) -> tuple:
         """Take one step a batch; return mean loss, accuracy, images/s."""
         self.model.train()
-        start, loss_sum, right = time.perf_counter(), 0, 0
+        start, losses, right = time.perf_counter(), [], 0
         order = torch.randperm(len(labels), generator=self.shuffle)
         # The last batch is left out where it is smaller than the others; the
         # next epoch shuffles again and leaves out other images.
@@ -1610,15 +1649,25 @@ class Trainer:
             self.scaler.update()
             if self.scaler.get_scale() >= scale:  # the step was not skipped
                 self.schedule.step()
-            # The sums stay on the device: reading one means waiting for it.
-            loss_sum += loss.detach() * len(targets)
+            # They stay on the device: reading a number means waiting for it.
+            losses.append(loss.detach())
             right += (logits.argmax(dim=1) == targets).sum()
         # The statistics of batch norm differ by the last share of each.
         buffers = self.model.buffers()
         self.team.average(b for b in buffers if b.is_floating_point())
-        loss_sum, right = map(self.team.total, (loss_sum, right))
-        loss, accuracy = loss_sum.item() / len(order), right.item() / len(order)
+        losses, right = torch.stack(losses), self.team.total(right)
+        self.team.average([losses])  # shares are equal, so this is the mean
+        for step, loss in enumerate(losses.tolist(), 1):
+            if not math.isfinite(loss):
+                self.stop(f"step {step}: loss {loss}")
+        loss, accuracy = losses.mean().item(), right.item() / len(order)
         return loss, accuracy, len(order) / (time.perf_counter() - start)
+
+    def stop(self, reason: str) -> NoReturn:
+        """End the run before nan is remembered: the last checkpoint is good."""
+        instead = "a smaller --lr" + (" or --no-amp" if self.half else "")
+        epoch = len(self.losses) + 1
+        raise SystemExit(f"epoch {epoch}, {reason}; try {instead}")
 
     @torch.no_grad()
     def evaluate(self, images, labels) -> tuple[float, float, Tensor]:
@@ -1753,9 +1802,8 @@ def train_validate_test(
             images, labels, batch_size, augment
         )
         unseen_loss, unseen_accuracy, _ = trainer.evaluate(*data["validation"])
-        # Stop before nan is remembered: the last good checkpoint stays.
-        if not math.isfinite(loss + unseen_loss):
-            raise SystemExit(f"epoch {epoch}: loss {loss}; try a smaller --lr")
+        if not math.isfinite(unseen_loss):
+            trainer.stop(f"after its last step: validation loss {unseen_loss}")
         trainer.remember(loss, unseen_loss)
         if checkpoint:
             checkpoint.save({"trainer": trainer})
@@ -1805,8 +1853,10 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)  # fails where there is no such device
     except (RuntimeError, AssertionError) as error:
-        reason = f"{name!r} cannot be used here, auto can: {error}"
-        raise argparse.ArgumentTypeError(reason.splitlines()[0]) from None
+        reason = re.split(r"\.?\s*\n|\. ", str(error))[0]  # one sentence of it
+        raise argparse.ArgumentTypeError(
+            f"{name!r} cannot be used here, auto can: {reason}"
+        ) from None
     return device
 
 
@@ -1839,12 +1889,17 @@ def caught(error_type: type[Exception], message: str) -> Iterator[None]:
 def save_figure(figure: Figure, name: str, folder: Path) -> None:
     """Write `figure` to `folder` as a PNG and print where it is."""
     path = folder / f"{name}.png"
+    partial = folder / f"{name}.png.partial"  # so that `path` is always whole
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100)
+        figure.savefig(partial, dpi=100, format="png")
+        partial.replace(path)
     except OSError as error:
         # A string as exit code is printed as one line, with status 1.
         raise SystemExit(f"--figures {folder}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):  # there is none after a good end
+            partial.unlink()
     print(f"figure  {path}")
 
 
@@ -1866,7 +1921,8 @@ def make_parser(description: str) -> CommandLine:
     """Return a parser with the flags that all five scripts share."""
     title = description.splitlines()[0]
     parser = CommandLine(description=title, allow_abbrev=False)
-    parser.set_defaults(error=parser.error)  # for `run`
+    # For `run`; `kept` says what is left of an interrupted run.
+    parser.set_defaults(error=parser.error, kept=str)
     flag = parser.add_argument
     name = "auto, cpu, cuda, cuda:1, mps, xpu"
     flag("--device", type=pick_device, default="auto", help=name)
@@ -1891,18 +1947,41 @@ def run(sections: dict[Callable, dict], args: argparse.Namespace) -> None:
             args.error(f"argument --only: no section {name!r}, nearest: {near}")
     if args.show and plt.get_backend().lower() == "agg":
         args.error(f"argument --show: no display here, look in {args.figures}")
+
+    def interrupt(number: int, _) -> None:
+        """End the run after Ctrl-C or kill; files are closed on the way."""
+        if os.getpid() != own_id:  # in a worker, which ends with its loader
+            return
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+        line = f"interrupted in {section.__name__}{args.kept()}"
+        print(line, file=sys.__stderr__)
+        # In a __del__ Python would print the exception and go on.
+        sys.unraisablehook = lambda _: os._exit(128 + number)
+        raise SystemExit(128 + number)  # 130 or 143, as a shell expects
+
+    own_id = os.getpid()
     # No folder's name can break a console, and a pipe shows each line at once.
     if hasattr(sys.stdout, "reconfigure"):  # a notebook has no such console
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    for section, options in sections.items():
-        if args.only and section.__name__ not in args.only:
-            continue
-        claim = section.__doc__.splitlines()[0]
-        print(f"\n--- {section.__name__}\n    {claim}\n")
-        if not args.list:
-            section(**options)
-    if args.show:
-        plt.show()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupt)
+    try:
+        for section, options in sections.items():
+            if args.only and section.__name__ not in args.only:
+                continue
+            claim = section.__doc__.splitlines()[0]
+            print(f"\n--- {section.__name__}\n    {claim}\n")
+            if not args.list:
+                section(**options)
+        if args.show:
+            plt.show()
+    except OSError as error:
+        if error.filename or not error.errno:
+            raise  # not the output: a mistake, and the traceback says where
+        sys.stdout = None  # or Python would try once more at the end
+        if isinstance(error, BrokenPipeError):  # as in `| head -1`: enough read
+            raise SystemExit(128 + 13) from None  # SIGPIPE, as other filters
+        raise SystemExit(f"cannot go on: {error.strerror}") from None
 
 
 # %%
@@ -1999,7 +2078,7 @@ def main() -> None:
     # What no single flag can know.
     if args.resume and not args.checkpoint:
         parser.error("argument --resume: needs --checkpoint FILE")
-    if args.checkpoint and args.checkpoint.exists() and not args.resume:
+    if args.checkpoint and os.path.exists(args.checkpoint) and not args.resume:
         parser.error(
             f"argument --checkpoint: {args.checkpoint} exists; "
             "add --resume, or name another file"
@@ -2041,6 +2120,14 @@ def main() -> None:
         settings["--batch-size"] = processes * args.batch_size
         settings["--epochs"], settings["--lr"] = epochs, options["lr"]
         checkpoint = Checkpoint(args.checkpoint, settings, writes=rank == 0)
+
+    def kept() -> str:
+        """Say how to go on where a run was interrupted."""
+        if checkpoint and checkpoint.path.exists():
+            return f"; --checkpoint {checkpoint.path} --resume goes on from it"
+        return "; no checkpoint was kept"
+
+    args.kept = kept
 
     # The table of contents, each section with the options that it gets.
     here = {"device": device}

@@ -1,11 +1,13 @@
 """What several test files share: the scripts, and their tables of sections."""
 
 import ast
+import collections
 import functools
 import importlib
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +128,44 @@ def finish(process):
     return process.returncode, output, errors
 
 
+def pytest_configure(config):
+    """Know the tests that take minutes, and leave them out unless asked."""
+    config.addinivalue_line("markers", "slow: takes minutes; -m slow runs it")
+    if not config.option.markexpr:
+        config.option.markexpr = "not slow"
+
+
+OUTCOMES = collections.Counter()  # of all bad inputs that were tried
+
+
+def refused(outcome, status, *words):
+    """Check the status, and for one line on standard error with the words."""
+    code, _, errors = outcome
+    lines = errors.splitlines()
+    assert code == status and len(lines) == 1, outcome
+    for word in words:
+        assert word in lines[0], lines[0]
+    OUTCOMES[f"ended with status {status}"] += 1
+
+
+def survived(outcome, *words):
+    """Check for a good end, with all the words on standard output."""
+    status, output, errors = outcome
+    assert (status, errors) == (0, ""), outcome
+    for word in words:
+        assert word in output, output
+    OUTCOMES["survived"] += 1
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many bad inputs there were, and how they ended."""
+    if OUTCOMES:
+        ends = (f"{count} {end}" for end, count in sorted(OUTCOMES.items()))
+        terminalreporter.write_line(
+            f"{OUTCOMES.total()} bad inputs: {', '.join(ends)}"
+        )
+
+
 def pytest_generate_tests(metafunc):
     """Give every test that asks for `script` each script in turn."""
     if "script" in metafunc.fixturenames:
@@ -174,9 +214,14 @@ def command_line(monkeypatch, capsys, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
+    # What `run` changes for good, as its process ends with it.
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    signals = signal.SIGINT, signal.SIGTERM
+    handlers = [signal.getsignal(number) for number in signals]
 
     def call(name: str, *flags: str, prog: str = "") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [prog or f"{name}.py", *flags])
+        monkeypatch.setattr(sys, "__stderr__", sys.stderr)  # what capsys reads
         status, message = 0, ""
         try:
             importlib.import_module(name).main()
@@ -187,4 +232,6 @@ def command_line(monkeypatch, capsys, tmp_path):
         output, errors = capsys.readouterr()
         return status, output, errors + message
 
-    return call
+    yield call
+    for number, handler in zip(signals, handlers, strict=True):
+        signal.signal(number, handler)

@@ -1,27 +1,30 @@
 """Whatever is wrong, the answer is one clear line, and nothing is lost."""
 
+import contextlib
+import errno
 import gzip
+import hashlib
+import math
 import os
+import pickle
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SCRIPTS
+from conftest import ROOT, SCRIPTS, refused, survived
+from matplotlib.figure import Figure
+
+import start_optimizer as script
 
 NAMES = [path.stem for path in SCRIPTS]
 TRAIN = ("--tiny", "--device", "cpu", "--only", "train_validate_test")
-
-
-def refused(outcome, status, *words):
-    """Check for the status, no output, and one line with all the words."""
-    code, _, errors = outcome
-    lines = errors.splitlines()
-    assert code == status and len(lines) == 1, outcome
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,10 +36,14 @@ def refused(outcome, status, *words):
         (["--device", ""], ["--device", "''"]),
         (["--device", "cuda:x"], ["--device", "'cuda:x'", "auto"]),
         (["--device", "cuda:-1"], ["--device", "'cuda:-1'", "auto"]),
+        (["--device", "cuda:"], ["--device", "'cuda:'", "auto"]),
+        (["--device", "CPU"], ["--device", "'CPU'", "cpu"]),
         (["--device", "cuda:999"], ["--device", "'cuda:999'", "auto"]),
         (["--device"], ["--device"]),
         (["--only"], ["--only"]),
         (["--only", "train me"], ["--only", "'train me'", "nearest"]),
+        (["--only", ""], ["--only", "''", "nearest"]),
+        (["--figures"], ["--figures"]),
         (["--show"], ["--show", "no display", "figures"]),
         (["--amps"], ["--amps"]),
         (["--tin"], ["--tin"]),
@@ -54,6 +61,13 @@ def test_cuda_where_there_is_none(name, command_line):
     refused(command_line(name, "--device", "cuda"), 2, "'cuda'", "auto can")
 
 
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is mps")
+def test_a_device_is_refused_in_one_sentence(command_line):
+    outcome = command_line("start_autograd", "--device", "mps")
+    refused(outcome, 2, "--device", "'mps'", "auto can")
+    assert len(outcome[2]) < 200  # torch says two thousand characters
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -61,6 +75,9 @@ def test_cuda_where_there_is_none(name, command_line):
         (["--epochs", "-3"], ["--epochs", "'-3'"]),
         (["--epochs", "2.5"], ["--epochs", "whole number"]),
         (["--epochs", "many"], ["--epochs", "'many'"]),
+        (["--epochs", "nan"], ["--epochs", "'nan'"]),
+        (["--epochs", ""], ["--epochs", "''"]),
+        (["--epochs", "9" * 5000], ["--epochs", "to 1e+06"]),
         (["--epochs", "9" * 30], ["--epochs", "to 1e+06"]),
         (["--batch-size", "0"], ["--batch-size", "'0'"]),
         (["--batch-size", "1e3"], ["--batch-size", "whole number"]),
@@ -68,19 +85,47 @@ def test_cuda_where_there_is_none(name, command_line):
         (["--lr", "-0.1"], ["--lr", "'-0.1'"]),
         (["--lr", "nan"], ["--lr", "'nan'"]),
         (["--lr", "inf"], ["--lr", "'inf'"]),
+        (["--lr", "1e-400"], ["--lr", "'1e-400'"]),
         (["--lr", "1e9"], ["--lr", "to 1000"]),
         (["--lr", "fast"], ["--lr", "a number"]),
         (["--seed", "-1"], ["--seed", "'-1'"]),
+        (["--seed", "1.5"], ["--seed", "whole number"]),
         (["--seed", "9" * 30], ["--seed"]),
         (["--model", "rnn"], ["--model", "'rnn'", "mlp", "cnn"]),
         (["--optimizer", "lion"], ["--optimizer", "'lion'", "adamw"]),
         (["--data", "cifar"], ["--data", "'cifar'", "mnist"]),
         (["--resume"], ["--resume", "--checkpoint FILE"]),
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(words)[:40],
 )
 def test_flags_of_the_optimizer_script(flags, words, command_line):
     refused(command_line("start_optimizer", *flags), 2, *words)
+
+
+DRAW = ("--tiny", "--only", "schedules_move_once_an_epoch_or_once_a_batch")
+
+
+@pytest.mark.parametrize("trouble", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_figure_that_cannot_be_written(trouble, command_line, monkeypatch):
+    survived(command_line("start_optimizer", *DRAW), "figure  figures")
+    (figure,) = Path("figures").iterdir()
+    before = figure.read_bytes()
+
+    def half(self, path, **options):
+        Path(path).write_bytes(before[: len(before) // 2])
+        raise OSError(trouble, os.strerror(trouble))
+
+    # The figure of the last run stays, and no half of the new one.
+    monkeypatch.setattr(Figure, "savefig", half)
+    outcome = command_line("start_optimizer", *DRAW)
+    refused(outcome, 1, "--figures figures", os.strerror(trouble))
+    assert os.listdir("figures") == [figure.name]
+    assert figure.read_bytes() == before
+
+
+def test_figures_folder_with_too_long_a_name(command_line):
+    outcome = command_line("start_optimizer", *DRAW, "--figures", "x" * 300)
+    refused(outcome, 1, "--figures", "too long")
 
 
 def test_figures_folder_that_is_a_file(command_line):
@@ -178,13 +223,96 @@ def test_file_that_is_no_checkpoint(content, command_line):
     assert not Path("exploded").exists()
 
 
+@pytest.mark.filterwarnings("error")
+def test_plain_pickle_is_not_run(command_line):
+    Path("other.pt").write_bytes(pickle.dumps(Bomb()))
+    flags = (*TRAIN, "--checkpoint", "other.pt", "--resume")
+    outcome = command_line("start_optimizer", *flags)
+    refused(outcome, 1, "--checkpoint other.pt", "not a checkpoint")
+    assert not Path("exploded").exists()
+
+
+RESUME = (*TRAIN, "--epochs", "1", "--checkpoint", "run.pt", "--resume")
+
+
+def test_checkpoint_of_another_class_count(trained, command_line):
+    whole = torch.load(trained, weights_only=True)
+    model = whole["states"]["trainer"]["parts"]["model"]
+    *_, head, bias = model
+    model[head], model[bias] = model[head][:7].clone(), model[bias][:7].clone()
+    torch.save(whole, trained)
+    outcome = command_line("start_optimizer", *RESUME)
+    refused(outcome, 1, "--checkpoint run.pt", "not a checkpoint of this run")
+
+
+def test_checkpoint_from_a_gpu(trained, command_line, monkeypatch):
+    whole = torch.load(trained, weights_only=True)
+    whole["random"].append(torch.zeros(16, dtype=torch.uint8))  # of the GPU
+    with monkeypatch.context() as patch:
+        # So a GPU's tensors are marked in a file.
+        patch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+        torch.save(whole, trained)
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA"):
+            torch.load(trained, weights_only=True)
+    outcome = command_line("start_optimizer", *RESUME)
+    survived(outcome, "resumed after epoch 1 of 1")
+
+
+def test_half_a_save_beside_the_checkpoint(trained, command_line):
+    half = Path("run.pt.partial")
+    half.write_bytes(trained.read_bytes()[:1000])
+    survived(command_line("start_optimizer", *RESUME), "after epoch 1 of 1")
+    # Nothing was left to save; the next save takes the place of the half.
+    trained.unlink()
+    script.Checkpoint(trained).save({}, epoch=1)
+    assert sorted(os.listdir()) == ["figures", "run.pt"]
+
+
+@pytest.mark.parametrize("trouble", [errno.ENOSPC, errno.EIO])
+def test_save_that_fails(trouble, command_line, monkeypatch):
+    sync, calls = os.fsync, []
+
+    def fail_once_it_is_worth_it(file):
+        calls.append(Path("run.pt").exists() and Path("run.pt").read_bytes())
+        if len(calls) == 2:  # after the first epoch
+            raise OSError(trouble, os.strerror(trouble))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fail_once_it_is_worth_it)
+    outcome = command_line("start_optimizer", *RESUME[:-1])
+    refused(outcome, 1, "--checkpoint run.pt", os.strerror(trouble))
+    assert os.listdir() == ["run.pt"]
+    assert Path("run.pt").read_bytes() == calls[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_in_a_save(number, command_line, monkeypatch):
+    sync, calls = os.fsync, []
+
+    def interrupt_the_second(file):
+        calls.append(Path("run.pt").exists() and Path("run.pt").read_bytes())
+        signal.raise_signal(number) if len(calls) == 2 else sync(file)
+
+    monkeypatch.setattr(os, "fsync", interrupt_the_second)
+    outcome = command_line("start_optimizer", *RESUME[:-1])
+    how = "--checkpoint run.pt --resume"
+    refused(outcome, 128 + number, "interrupted in train_validate_test", how)
+    assert os.listdir() == ["run.pt"]
+    assert Path("run.pt").read_bytes() == calls[1]
+
+
 def test_checkpoint_that_is_missing(command_line):
     flags = (*TRAIN, "--checkpoint", "missing.pt", "--resume")
     outcome = command_line("start_optimizer", *flags)
     refused(outcome, 1, "--checkpoint missing.pt", "No such file")
 
 
-@pytest.mark.parametrize("path", ["missing/run.pt", "plain/run.pt"])
+@pytest.mark.parametrize(
+    "path",
+    ["missing/run.pt", "plain/run.pt", "x" * 300],
+    ids=["no folder", "a file for a folder", "too long"],
+)
 def test_checkpoint_where_no_file_can_be(path, command_line):
     Path("plain").write_text("mine")
     outcome = command_line("start_optimizer", *TRAIN, "--checkpoint", path)
@@ -192,14 +320,47 @@ def test_checkpoint_where_no_file_can_be(path, command_line):
     assert os.listdir() == ["plain"]
 
 
+def test_checkpoint_that_is_a_folder(command_line):
+    Path("folder").mkdir()
+    flags = (*TRAIN, "--checkpoint", "folder")
+    refused(command_line("start_optimizer", *flags), 2, "folder exists")
+    outcome = command_line("start_optimizer", *flags, "--resume")
+    refused(outcome, 1, "--checkpoint folder")
+    assert os.listdir() == ["folder"] and not os.listdir("folder")
+
+
 def test_loss_that_is_no_number(command_line):
     # Weight decay multiplies by 1 - 0.01 * lr: -9 a step, until it overflows.
     flags = (*TRAIN, "--model", "mlp", "--lr", "1000", "--epochs", "4")
     outcome = command_line("start_optimizer", *flags, "--checkpoint", "run.pt")
-    refused(outcome, 1, "epoch 2", "loss nan", "--lr")
+    refused(outcome, 1, "epoch 2, step ", "loss nan", "a smaller --lr")
     # The checkpoint is the last good one: weights without a nan.
     state = torch.load("run.pt", weights_only=True)["states"]["trainer"]
     assert all(w.isfinite().all() for w in state["parts"]["model"].values())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_the_step_that_is_no_number_is_named(value, command_line, monkeypatch):
+    augment, batches = script.RandomAffine.__call__, []
+
+    def spoil_the_twentieth(self, images, generator=None):
+        batches.append(generator is None)  # and not a drawing of digits
+        moved = augment(self, images, generator)
+        return moved + value if sum(batches) == 20 else moved
+
+    monkeypatch.setattr(script.RandomAffine, "__call__", spoil_the_twentieth)
+    flags = ("--amp",) if math.isnan(value) else ()
+    outcome = command_line("start_optimizer", *TRAIN, *flags)
+    # Fifteen batches an epoch.
+    refused(outcome, 1, "epoch 2, step 5: loss nan; try a smaller --lr")
+    assert outcome[2].endswith(" or --no-amp\n") == bool(flags)
+
+
+def test_validation_loss_that_is_no_number(command_line, monkeypatch):
+    losses = iter([(0.5, 0.5, None), (math.inf, 0.5, None)])
+    monkeypatch.setattr(script.Trainer, "evaluate", lambda *_: next(losses))
+    outcome = command_line("start_optimizer", *TRAIN)
+    refused(outcome, 1, "epoch 2, after its last step: validation loss inf")
 
 
 def idx(array: torch.Tensor, magic: int) -> bytes:
@@ -263,3 +424,139 @@ def test_data_folder_that_is_a_file(command_line):
     flags = (*TRAIN, "--data", "mnist", "--data-dir", "plain")
     refused(command_line("start_optimizer", *flags), 1, "--data mnist", "plain")
     assert Path("plain").read_text() == "mine"
+
+
+@pytest.mark.parametrize("call", ["makedirs", "stat"])
+def test_data_folder_that_is_locked(call, command_line, monkeypatch):
+    def refuse(path, *args, **options):
+        if "MNIST" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return usual(path, *args, **options)
+
+    usual = getattr(os, call)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        outcome = command_line("start_optimizer", *TRAIN, "--data", "mnist")
+    refused(outcome, 1, "--data mnist", "Permission denied", "--data digits")
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"other")])
+def test_packed_file_with_a_wrong_checksum(content, stand_in, command_line):
+    file = stand_in / "train-images-idx3-ubyte"
+    file.unlink()
+    packed = stand_in / f"{file.name}.gz"
+    packed.write_bytes(content)
+    outcome = command_line("start_optimizer", *TRAIN, "--data", "mnist")
+    refused(outcome, 1, "--data mnist", "data/MNIST", "--data digits")
+    assert not file.exists() and packed.read_bytes() == content
+
+
+def test_old_form_of_the_data_runs_no_code(command_line):
+    folder = Path("data/MNIST/processed")
+    folder.mkdir(parents=True)
+    for name in ("training.pt", "test.pt"):
+        Path(folder, name).write_bytes(pickle.dumps(Bomb()))
+    outcome = command_line("start_optimizer", *TRAIN, "--data", "mnist")
+    refused(outcome, 1, "--data mnist", "data/MNIST", "delete it")
+    assert not Path("exploded").exists()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Return a caller that makes `talk` the only mirror of MNIST."""
+    import torchvision
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+    monkeypatch.setattr(script.TorchvisionDigits, "patience", 0.9)
+
+    def answer(talk, connection):
+        # HEAD comes first, to follow a mirror that has moved; then GET.
+        with connection, contextlib.suppress(OSError):
+            talk(connection)
+
+    def serve(talk):
+        with contextlib.suppress(OSError):  # closed by the test
+            while True:
+                arguments = talk, listener.accept()[0]
+                threading.Thread(
+                    target=answer, args=arguments, daemon=True
+                ).start()
+
+    def start(talk):
+        threading.Thread(target=serve, args=(talk,), daemon=True).start()
+
+    yield start
+    listener.close()
+
+
+def sends(*parts, pause=0.0):
+    """Return what talks to a client: it sends the parts, with pauses."""
+
+    def talk(connection):
+        head = connection.recv(9999).startswith(b"HEAD")
+        for part in parts[:1] if head else parts:
+            connection.sendall(part)
+            time.sleep(pause)
+
+    return talk
+
+
+GOOD = b"HTTP/1.0 200 OK\r\nContent-Length: 9912422\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("talk", "words"),
+    [
+        (None, "refused"),
+        (sends(b""), ""),
+        (sends(b"SSH-2.0-OpenSSH_9.6\r\n"), "SSH"),
+        (sends(b"HTTP/1.0 404 Not Found\r\n\r\n"), "404"),
+        (sends(b"HTTP/1.0 302 Found\r\nLocation: /x\r\n\r\n"), "Found"),
+        (sends(GOOD, b"<html>sign in to this network</html>"), "corrupted"),
+        (sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n?"), ""),
+        (sends(b"", pause=5), "timed out"),
+        (sends(GOOD, b"", pause=5), "timed out"),
+        (sends(*[b"H"] * 99, pause=0.1), "10 kB a second"),
+        (sends(GOOD, *[b"x" * 100] * 99, pause=0.1), "10 kB a second"),
+    ],
+    ids=[
+        *("refused", "closed", "another service", "not found", "in a circle"),
+        *("wrong bytes", "cut", "silent", "silent later", "slow", "slow later"),
+    ],
+)
+def test_network(talk, words, server, command_line, monkeypatch):
+    import torchvision
+
+    if talk:
+        server(talk)
+    else:
+        closed = "http://127.0.0.1:9/"
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [closed])
+    start = time.monotonic()
+    outcome = command_line("start_optimizer", *TRAIN, "--data", "mnist")
+    assert time.monotonic() - start < 4  # with the patience of 0.9 s
+    refused(outcome, 1, "--data mnist", words, "--data digits needs no files")
+    # Empty folders are left, and no file.
+    assert not [path for path in Path().rglob("*") if path.is_file()]
+    assert socket.getdefaulttimeout() is None
+
+
+def test_slow_but_steady(server, stand_in, command_line, monkeypatch):
+    import torchvision
+
+    # One file is missing; it comes in a second and more, 36 kB a second.
+    file = stand_in / "train-images-idx3-ubyte"
+    packed = gzip.compress(file.read_bytes(), compresslevel=0)
+    file.unlink()
+    checksum = hashlib.md5(packed).hexdigest()
+    resources = [(f"{file.name}.gz", checksum)]
+    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
+    head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    parts = [packed[at : at + 1800] for at in range(0, len(packed), 1800)]
+    server(sends(head, *parts, pause=0.05))
+    start = time.monotonic()
+    outcome = command_line("start_optimizer", *TRAIN, "--data", "mnist")
+    survived(outcome, "84 images")
+    assert time.monotonic() - start > 0.9  # more than the patience

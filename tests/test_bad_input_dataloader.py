@@ -2,25 +2,19 @@
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, refused, survived
 from PIL import Image
+
+import start_dataloader as script
 
 SECTION = "a_folder_and_a_table_are_a_data_set"
 MINE = ("--images", "mine", "--labels", "mine.csv", "--device", "cpu")
-
-
-def refused(outcome, status, *words):
-    """Check for the status, no output, and one line with all the words."""
-    code, output, errors = outcome
-    lines = errors.splitlines()
-    assert code == status and len(lines) == 1, outcome
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +63,7 @@ def test_the_good_folder_is_read(mine):
 
 
 def test_folder_that_is_missing_or_a_file(mine):
-    for wrong in ("missing", "mine.csv", ""):
+    for wrong in ("missing", "mine.csv", "", "x" * 300):
         flags = ("--images", wrong or "mine/none", *MINE[2:])
         refused(mine(*flags), 1, "--images", wrong, "no such folder")
 
@@ -100,6 +94,67 @@ def test_table_that_is_missing_or_a_folder(mine):
 def test_table_that_is_none(content, words, mine):
     Path("mine.csv").write_bytes(content)
     refused(mine(), 1, "--labels mine.csv", *words)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfa.png,cat\nb.png,dog\n",
+        b"\xef\xbb\xbffile,label\r\na.png,cat\r\nb.png,dog\r\n",
+        b"a.png,cat\rb.png,dog",
+        b'"a.png" , "cat"\n\n"b.png","dog"\n,\n',
+        b"a.png,cat,more\nb.png,dog,,,\n",
+        "a.png,\u8c93\nb.png,\u72d7\n".encode(),
+    ],
+    ids=["BOM", "CRLF, header", "CR", "quotes", "more columns", "Chinese"],
+)
+def test_table_as_a_spreadsheet_writes_it(content, mine):
+    Path("mine.csv").write_bytes(content)
+    survived(mine(), "2 images in the table, 2 classes; 2 can be read")
+
+
+def ramp(mode: str) -> Image.Image:
+    """Return 64 x 32 pixels from black on the left to white on the right."""
+    image = Image.linear_gradient("L").rotate(90).resize((64, 32))
+    if mode.startswith("I"):  # 16 bits: 256 times as much
+        sixteen = [value << 8 for value in image.tobytes()]
+        image = Image.frombytes(
+            "I;16", (64, 32), struct.pack("<2048H", *sixteen)
+        )
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        *[("1", "x.png"), ("L", "x.png"), ("P", "x.gif"), ("LA", "x.png")],
+        *[("RGBA", "x.png"), ("CMYK", "x.jpg"), ("CMYK", "x.tif")],
+        *[("I;16", "x.png"), ("I;16", "x.tif"), ("I", "x.tif")],
+    ],
+)
+def test_image_of_another_mode(mode, name, mine):
+    ramp(mode).save(Path("mine", name))
+    Path("mine.csv").write_text(f"{name},ramp\n")
+    survived(mine(), "1 can be read, 1 of 64 x 32")
+    image = script.ImageTable(Path("mine"), Path("mine.csv")).read(0)
+    assert image.mode == "RGB"
+    # Black is black, white is white, and grey lies between.
+    row = [
+        red
+        for red, _, _ in zip(
+            *[iter(image.resize((4, 1)).tobytes())] * 3, strict=True
+        )
+    ]
+    assert row == pytest.approx([32, 96, 160, 224], abs=16), row
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_image_that_its_camera_turned(suffix, mine):
+    exif = Image.Exif()
+    exif[0x112] = 6  # a quarter to the right, when it is shown
+    ramp("L").save(Path("mine", f"x.{suffix}"), exif=exif)
+    Path("mine.csv").write_text(f"x.{suffix},ramp\n")
+    survived(mine(), "1 can be read, 1 of 32 x 64")
 
 
 def test_no_image_can_be_read(mine):
@@ -135,17 +190,14 @@ def test_no_image_can_be_read(mine):
 )
 def test_damaged_image_is_named_and_the_rest_goes_on(damage, mine):
     damage(Path("mine", "b.png"))
-    status, output, errors = mine()
-    assert (status, errors) == (0, "")
-    assert "1 can be read" in output and "cannot be read: b.png: " in output
+    survived(mine(), "1 can be read", "cannot be read: b.png: ")
 
 
 def test_a_name_too_long_for_a_file(mine):
     long = "x" * 300
     Path("mine.csv").write_text(f"a.png,cat\n{long},cat\n")
-    status, output, errors = mine()
-    assert (status, errors) == (0, "") and "1 can be read" in output
-    assert f"cannot be read: {long}: File name too long" in output
+    error = f"cannot be read: {long}: File name too long"
+    survived(mine(), "1 can be read", error)
     Path("mine.csv").write_text(f"{long},cat\na.png,cat\n")
     refused(mine(), 1, "--labels mine.csv", "too long")
 

@@ -1,0 +1,248 @@
+"""Whatever happens to a running script: one line, and nothing is lost."""
+
+import errno
+import importlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import OUTCOMES, ROOT, SCRIPTS, cells, refused, survived
+
+NAMES = [path.stem for path in SCRIPTS]
+COMMAND = [sys.executable, str(ROOT / "start_optimizer.py")]
+TRAIN = ("--tiny", "--device", "cpu", "--only", "train_validate_test")
+
+
+@pytest.fixture
+def instead(command_line, monkeypatch):
+    """Return a caller of a script whose first section does something else."""
+
+    def call(name, act):
+        module = importlib.import_module(name)
+        section = cells(ROOT / f"{name}.py")[0].name
+        act.__name__, act.__doc__ = section, "A claim."
+        monkeypatch.setattr(module, section, act)
+        return section, command_line(name, "--tiny", "--only", section)
+
+    return call
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt(name, number, instead):
+    ends = []
+
+    def act(**options):
+        try:
+            signal.raise_signal(number)
+        finally:
+            ends.append("files are closed")
+
+    section, outcome = instead(name, act)
+    refused(outcome, 128 + number, f"interrupted in {section}")
+    assert ends == ["files are closed"]
+    advice = "; no checkpoint was kept\n" if name == "start_optimizer" else "\n"
+    assert outcome[2] == f"interrupted in {section}{advice}"
+
+
+def test_interrupt_that_python_would_swallow(instead, monkeypatch):
+    class Loader:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    ends = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    section, outcome = instead(NAMES[0], lambda **options: Loader() and None)
+    # The end stands still here, so the section comes to its own after it.
+    assert outcome[2] == f"interrupted in {section}\n" and ends == [130]
+    OUTCOMES["ended with status 130"] += 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_worker_leaves_the_word_to_its_parent(instead):
+    ends = []
+
+    def act(**options):
+        if child := os.fork():
+            ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            return
+        status = 1
+        try:
+            signal.raise_signal(signal.SIGINT)
+            status = 0  # it goes on, until its loader ends it
+        finally:
+            os._exit(status)
+
+    _, outcome = instead(NAMES[0], act)
+    survived(outcome)
+    assert ends == [0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("trouble", "status", "line"),
+    [
+        (errno.EPIPE, 141, ""),
+        (errno.ENOSPC, 1, "cannot go on: No space left on device\n"),
+        (errno.EIO, 1, "cannot go on: Input/output error\n"),
+    ],
+)
+def test_output_that_goes_nowhere(name, trouble, status, line, instead):
+    def act(**options):
+        raise OSError(trouble, os.strerror(trouble))  # as `print` does
+
+    stdout = sys.stdout
+    _, (code, _, errors) = instead(name, act)
+    # Nothing more is tried with it when Python ends.
+    assert (code, errors, sys.stdout) == (status, line, None)
+    sys.stdout = stdout
+    OUTCOMES[f"ended with status {status}"] += 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mistake_in_a_section_keeps_its_traceback(name, instead):
+    def act(**options):
+        Path("missing").read_text()
+
+    with pytest.raises(FileNotFoundError, match="missing"):
+        instead(name, act)
+
+
+def start(name, *flags, folder, **options):
+    """Start a script in `folder`, in a process group of its own."""
+    folder.mkdir()
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / f"{name}.py"), "--device", "cpu", *flags],
+        cwd=folder,
+        stdout=options.pop("stdout", subprocess.PIPE),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def outcome_of(process):
+    """Return the exit status, standard output and standard error."""
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output or "", errors
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of Unix")
+def test_real_processes(tmp_path):
+    only = ("--tiny", "--only")
+    workers = ("--workers", "2", *only, "one_seed_repeats_all_workers")
+    train = start(
+        *("start_optimizer", *TRAIN, "--epochs", "99"),
+        *("--checkpoint", "run.pt"),
+        folder=tmp_path / "train",
+    )
+    loader = start("start_dataloader", *workers, folder=tmp_path / "loader")
+    # Ctrl-C at a terminal goes to every process of the group.
+    for line in loader.stdout:
+        if line.startswith("    "):
+            os.killpg(loader.pid, signal.SIGINT)
+            break
+    refused(outcome_of(loader), 130, "interrupted in one_seed_repeats")
+
+    # A reader who has read enough, as `| head -1`.
+    piped = start("start_optimizer", "--list", folder=tmp_path / "piped")
+    piped.stdout.close()
+    full = None
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as disk:
+            full = start(
+                *("start_autograd", "--list"),
+                folder=tmp_path / "full",
+                stdout=disk,
+            )
+    for line in train.stdout:
+        if line.startswith("    1 "):  # the first epoch is over
+            os.killpg(train.pid, signal.SIGINT)
+            break
+    refused(outcome_of(train), 130, "--checkpoint run.pt --resume")
+    assert os.listdir(tmp_path / "train") == ["run.pt"]
+    piped.stdout = None
+    assert outcome_of(piped) == (141, "", "")
+    OUTCOMES["ended with status 141"] += 1
+    if full:
+        refused(outcome_of(full), 1, "cannot go on: No space left on device")
+
+
+def test_console_home_and_folder(tmp_path):
+    name = "\u8cc7\u6599 \u593e"  # data folder, in Chinese, with a blank
+    section = "schedules_move_once_an_epoch_or_once_a_batch"
+    started = {}
+    for encoding in ("ascii", "cp1252"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        for variable in ("HOME", "USERPROFILE"):
+            environment.pop(variable, None)
+        folder = tmp_path / f"{name} {encoding}"
+        flags = ("--tiny", "--only", section, "--figures", name)
+        started[folder] = start(
+            "start_optimizer", *flags, folder=folder, env=environment
+        )
+    for folder, process in started.items():
+        survived(outcome_of(process), "figure  \\u8cc7\\u6599 \\u593e")
+        (figure,) = (folder / name).iterdir()
+        assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
+def test_two_hundred_kills_lose_nothing(tmp_path, *, kills=200):
+    # The clock starts after the imports, so kills meet drawing, epochs, saves.
+    command = [*COMMAND, *TRAIN, "--model", "mlp", "--epochs", "6"]
+    command += ["--checkpoint", "run.pt"]
+    folders = tmp_path / "whole", tmp_path / "killed"
+    for folder in folders:
+        folder.mkdir()
+    whole, killed = (folder / "run.pt" for folder in folders)
+    half = folders[1] / "run.pt.partial"
+    done = subprocess.run(
+        command, cwd=folders[0], capture_output=True, check=True
+    )
+    results = done.stdout.splitlines()[-2:]  # test loss, test accuracy
+
+    draw = random.Random(0)
+    count, finished, halves = 0, 0, set()
+    while count < kills or killed.exists():
+        # Where no kill is left, the run may come to its end.
+        flags = ["--resume"] if killed.exists() else []
+        with subprocess.Popen(
+            [*command, *flags],
+            cwd=folders[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            for line in process.stdout:  # up to the name of the section
+                if line.startswith(b"--- "):
+                    break
+            try:
+                wait = draw.uniform(0, 3) if count < kills else 60
+                output, errors = process.communicate(timeout=wait)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                output, errors = process.communicate()
+                count += 1
+        assert errors == b""
+        assert process.returncode in (0, -signal.SIGKILL)
+        # Beside the checkpoint at most the one half that was being written.
+        left = set(os.listdir(folders[1])) - {"run.pt", "figures"}
+        assert left <= {half.name}
+        if half.exists():
+            halves.add(half.stat().st_mtime_ns)
+        if process.returncode == 0:
+            finished += 1
+            assert left == set()
+            assert output.splitlines()[-2:] == results
+            assert killed.read_bytes() == whole.read_bytes()
+            shutil.rmtree(folders[1] / "figures")
+            killed.unlink()
+    print(f"{count} kills, {len(halves)} in a save; {finished} runs whole")
+    assert os.listdir(folders[1]) == [] and Path(whole).exists()
