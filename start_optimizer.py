@@ -1023,48 +1023,6 @@ def compiling_changes_the_time_alone(
 
 
 # %%
-class Team:
-    """The processes that train one model together; alone, a team of one.
-
-    `rank` is the number of this process, from 0 to `count` - 1. All of them
-    make the same calls in the same order, and each call waits for the rest.
-    """
-
-    def __init__(self):
-        self.together = dist.is_available() and dist.is_initialized()
-        self.rank = dist.get_rank() if self.together else 0
-        self.count = dist.get_world_size() if self.together else 1
-
-    def share(self, batch: Tensor) -> Tensor:
-        """Return the rows of `batch` that this process works on."""
-        return batch[self.rank :: self.count]
-
-    def total(self, values: Tensor) -> Tensor:
-        """Return `values` summed over all processes, to each of them."""
-        if self.together:
-            dist.all_reduce(values)  # in place; it adds unless told otherwise
-        return values
-
-    def whole(self, share: Tensor, count: int) -> Tensor:
-        """Return all `count` rows, each from the process that has it."""
-        if not self.together:
-            return share
-        rows = share.new_zeros(count, *share.shape[1:])
-        rows[self.rank :: self.count] = share
-        return self.total(rows)  # the others have zeros there
-
-    def average(self, tensors: Iterable[Tensor]) -> None:
-        """Turn each tensor into its mean over all processes, in place."""
-        for tensor in tensors:
-            self.total(tensor).div_(self.count)
-
-    def parallel(self, model: nn.Module) -> nn.Module:
-        """Return `model`, wrapped so that backward averages its gradients."""
-        if not self.together:
-            return model
-        return nn.parallel.DistributedDataParallel(model)
-
-
 class TrainTogether:
     """What each process of the section does; `spawn` finds it by its name."""
 
@@ -1090,19 +1048,26 @@ class TrainTogether:
 
     def train(self, how: str) -> Tensor:
         """Take 20 steps, averaging the gradients as named; return weights."""
-        team = Team()
+        together = dist.is_initialized()  # if not, the one process has it all
+        rank = dist.get_rank() if together else 0
+        count = dist.get_world_size() if together else 1
         torch.manual_seed(0)  # the same data, weights and order everywhere
         x, y = torch.randn(64, 8), torch.randn(64, 1)
         norm = nn.BatchNorm1d(8) if "norm" in how else nn.Identity()
         model = nn.Sequential(nn.Linear(8, 8), norm, nn.Tanh(), nn.Linear(8, 1))
-        forward = team.parallel(model) if "DDP" in how else model
+        forward = model
+        if together and "DDP" in how:
+            forward = nn.parallel.DistributedDataParallel(model)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         for _ in range(20):
-            batch = team.share(torch.randperm(64)[:32])  # 32, or 16 and 16
+            # Every process draws all 32, and takes each `count`-th of them.
+            share = torch.randperm(64)[:32][rank::count]
             optimizer.zero_grad()
-            F.mse_loss(forward(x[batch]), y[batch]).backward()
-            if how == "by hand":
-                team.average(w.grad for w in model.parameters())
+            F.mse_loss(forward(x[share]), y[share]).backward()
+            if together and how == "by hand":
+                for w in model.parameters():
+                    dist.all_reduce(w.grad)  # the sum, now in each process
+                    w.grad /= count
             optimizer.step()
         return nn.utils.parameters_to_vector(model.parameters()).detach()
 
@@ -1110,13 +1075,13 @@ class TrainTogether:
 def processes_average_their_gradients(
     *, processes: int = 2, start_method: str = "spawn"
 ) -> dict[str, tuple[float, float]]:
-    """Each process takes a share of a batch; averaged, they learn as one.
+    """Averaged gradients of equal shares are those of the whole batch.
 
-    Shares are equal, so the mean of their gradients is the gradient of the
-    whole batch, and equal weights stay equal. DistributedDataParallel (DDP)
-    averages within `backward`. Real processes, on the CPU; it takes seconds to
-    start them. Returns how gradients were averaged -> largest difference in a
-    weight between two processes, and from one process with whole batches.
+    So processes with equal weights keep them equal, and learn as one would.
+    DistributedDataParallel (DDP) averages within `backward`. These are real
+    processes on the CPU, which take seconds to start; `processes` has to
+    divide 32, the batch. Returns how gradients were averaged -> the largest
+    difference in a weight between processes, and from one with whole batches.
     """
     with tempfile.TemporaryDirectory() as folder:
         worker = TrainTogether(Path(folder), processes)
@@ -1139,11 +1104,11 @@ def processes_average_their_gradients(
         off = (first - alone).abs().max().item()
         differences[how] = max(apart, default=0.0), off
         print(f"{how:22}{differences[how][0]:17.7f}{off:20.7f}")
-    # Averaged, the processes agree to the last bit; the sum of two halves is
-    # rounded in another place than the sum of all.
+    # Averaged, the processes agree to the last bit; from one process they
+    # differ by rounding, as the mean of two means is added up in another order.
     for how in ("by hand", "by DDP"):
         assert differences[how][0] == 0 and differences[how][1] < 1e-6
-    # Batch norm sees one share alone, so it is the one that does not fit.
+    # Batch norm is the exception: each process normalizes its share alone.
     if processes > 1:
         assert min(differences["not at all"]) > 0.01
         assert differences["by DDP, batch norm"][0] == 0
@@ -1578,6 +1543,48 @@ class TorchvisionDigits(dict):
             raise
         finally:
             socket.setdefaulttimeout(usual)
+
+
+class Team:
+    """The processes that train one model together; alone, a team of one.
+
+    `rank` is the number of this process, from 0 to `count` - 1. All of them
+    make the same calls in the same order, and each call waits for the rest.
+    """
+
+    def __init__(self):
+        self.together = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if self.together else 0
+        self.count = dist.get_world_size() if self.together else 1
+
+    def share(self, batch: Tensor) -> Tensor:
+        """Return the rows of `batch` that this process works on."""
+        return batch[self.rank :: self.count]
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return `values` summed over all processes, to each of them."""
+        if self.together:
+            dist.all_reduce(values)  # in place; it adds unless told otherwise
+        return values
+
+    def whole(self, share: Tensor, count: int) -> Tensor:
+        """Return all `count` rows, each from the process that has it."""
+        if not self.together:
+            return share
+        rows = share.new_zeros(count, *share.shape[1:])
+        rows[self.rank :: self.count] = share
+        return self.total(rows)  # the others have zeros there
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Turn each tensor into its mean over all processes, in place."""
+        for tensor in tensors:
+            self.total(tensor).div_(self.count)
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Return `model`, wrapped so that backward averages its gradients."""
+        if not self.together:
+            return model
+        return nn.parallel.DistributedDataParallel(model)
 
 
 class Trainer:

@@ -67,6 +67,19 @@ def fetches():
     script.TorchvisionDigits.read = read
 
 
+def keeps():
+    """Keep a copy of the weights after each epoch; draw in one alone."""
+    remember, rank = script.Trainer.remember, os.environ["RANK"]
+
+    def keep(self, *losses):
+        torch.save(self.model.state_dict(), f"{rank}.pt")
+        remember(self, *losses)
+
+    script.Trainer.remember = keep
+    if rank != "0":
+        script.save_figure = None
+
+
 def process(folder, place, deed, flags):
     """Run the script as one process of a team."""
     os.chdir(folder)
@@ -178,6 +191,11 @@ def test_shares_make_a_whole_of_any_size():
     assert torch.equal(torch.stack(parts).sum(dim=0), rows)
 
 
+def test_one_alone_writes(tmp_path):
+    script.Checkpoint(tmp_path / "run.pt", writes=False).save({})
+    assert not any(tmp_path.iterdir())
+
+
 # The run.
 
 
@@ -256,10 +274,13 @@ def test_killed_and_resumed_bit_for_bit(deeds, team, torchrun, tmp_path):
         )
     # Now as if each had a machine of its own.
     flags = (*RUN, "--checkpoint", "run.pt", "--resume")
-    (status, output, errors), (_, silence, _) = team(*flags, machines=2)
-    assert (status, errors, silence) == (0, "", "")
+    outcomes = team(*flags, deeds=(keeps, keeps), machines=2)
+    (status, output, errors), silent = outcomes
+    assert (status, errors, silent) == (0, "", (0, "", ""))
     assert "resumed after epoch 2 of 3" in output
     assert alike(load(tmp_path / "run.pt"), load(torchrun[0] / "run.pt"))
+    # Batch norm too, which sees another share in each.
+    assert alike(load(tmp_path / "0.pt"), load(tmp_path / "1.pt"))
 
 
 def test_one_process_fetches_for_all(team, tmp_path):
