@@ -2030,9 +2030,8 @@ def process_group(args: argparse.Namespace, rank: int) -> Iterator[None]:
             raise
         except RuntimeError as error:
             # nccl has a class of errors; gloo only names itself in the text.
-            if not isinstance(error, dist.DistError) and "gloo" not in str(
-                error
-            ):
+            gloo = "gloo" in str(error)
+            if not gloo and not isinstance(error, dist.DistError):
                 raise
             advice = ""
             if args.checkpoint and args.checkpoint.exists():

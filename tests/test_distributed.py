@@ -142,13 +142,15 @@ def load(path: Path) -> dict:
     return flat(torch.load(path, weights_only=True))
 
 
-def alike(ours: dict, theirs: dict) -> bool:
-    """Tell whether two checkpoints agree to the last bit."""
+def differing(ours: dict, theirs: dict) -> list[str]:
+    """Return the names under which two checkpoints differ in a single bit."""
     assert ours.keys() == theirs.keys()
     equal = {True: torch.equal, False: lambda a, b: a == b}
-    return all(
-        equal[torch.is_tensor(ours[k])](ours[k], theirs[k]) for k in ours
-    )
+    return [
+        name
+        for name, value in ours.items()
+        if not equal[torch.is_tensor(value)](value, theirs[name])
+    ]
 
 
 # The section, and its class.
@@ -278,9 +280,11 @@ def test_killed_and_resumed_bit_for_bit(deeds, team, torchrun, tmp_path):
     (status, output, errors), silent = outcomes
     assert (status, errors, silent) == (0, "", (0, "", ""))
     assert "resumed after epoch 2 of 3" in output
-    assert alike(load(tmp_path / "run.pt"), load(torchrun[0] / "run.pt"))
+    undisturbed = load(torchrun[0] / "run.pt")
+    assert differing(undisturbed, load(tmp_path / "run.pt")) == []
     # Batch norm too, which sees another share in each.
-    assert alike(load(tmp_path / "0.pt"), load(tmp_path / "1.pt"))
+    weights = load(tmp_path / "0.pt"), load(tmp_path / "1.pt")
+    assert differing(*weights) == []
 
 
 def test_one_process_fetches_for_all(team, tmp_path):
