@@ -1,5 +1,6 @@
 """start_optimizer.py in two processes: equal to one, and when one dies."""
 
+import faulthandler
 import importlib
 import multiprocessing
 import os
@@ -88,6 +89,8 @@ def process(folder, place, deed, flags):
     for number, name in ((1, "out"), (2, "err")):
         file = os.open(f"{place['RANK']}.{name}", new)
         os.dup2(file, number)
+    # Whoever hangs says where, and ends before it is killed.
+    faulthandler.dump_traceback_later(100, exit=True, file=2)
     sys.argv = ["start_optimizer.py", *flags]
     deed()
     script.main()
