@@ -520,8 +520,8 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def main() -> None:
-    """Measure, table by table."""
+def main(command: list[str] | None = None) -> None:
+    """Measure, table by table, as the command line, or `command`, says."""
     tables = {
         "loader": loader_table,
         "epoch": epoch_table,
@@ -538,7 +538,7 @@ def main() -> None:
     flag("--data-dir", type=Path, help="folder with MNIST/raw")
     flag("--repeats", type=number(int, 1, 99), default=3)
     flag("--only", nargs="+", choices=tables, default=list(tables))
-    args = parser.parse_args()
+    args = parser.parse_args(command)
 
     if args.data_dir:
         data = TorchvisionDigits("mnist", args.data_dir, args.device)

@@ -8,10 +8,12 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
+import benchmark
 import pytest
 import torch
 from conftest import ROOT, SCRIPTS, cells, tiny_table
 from PIL import Image
+from torch.distributed.run import get_args_parser
 from update_readme import (
     FIGURES,
     OUTPUT,
@@ -165,6 +167,14 @@ def test_commands_run(block, reader, tiny_runs):
             case ["python", script, *_] if (ROOT / script) in SCRIPTS:
                 status, output = called(f"{command} --tiny --device cpu")
                 assert status == 0, output
+            case ["torchrun", *rest]:  # test_distributed.py runs it
+                told = get_args_parser().parse_args(rest)
+                flags = shlex.join(told.training_script_args)
+                listed = f"python {told.training_script} {flags} --list"
+                assert called(listed)[0] == 0
+            case ["python", "tests/benchmark.py", *flags]:
+                with pytest.raises(SystemExit, match="0"):
+                    benchmark.main([*flags, "--help"])
             case ["python", script]:
                 assert (ROOT / script).is_file()
             case ["uv", "run", script]:
@@ -252,6 +262,7 @@ def test_troubleshooting_quotes_the_scripts_or_others():
         "nvidia",
         "operator torchvision::nms does not exist",
         "CUDA out of memory",
+        "Permission denied",
     }
     # A long message may be written in two pieces.
     ours = re.sub(r'"\s+f?"', "", "".join(SOURCES.values()))
