@@ -4,7 +4,7 @@
 # ///
 """Optimizing a model: train, validate and test, and every step proved.
 
-Run      python start_optimizer.py      (no download, any device, 40 s)
+Run      python start_optimizer.py      (no download, any device, 50 s)
 Read     README.md, "Optimizing a model"
 Symbols  w weight, b bias, z scores, g gradient, v velocity, e a share;
          x and y are input and target, in a figure the axes, n a batch,

@@ -26,6 +26,7 @@ from update_readme import (
 )
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CONFTEST = (ROOT / "tests" / "conftest.py").read_text()
 SOURCES = {script.name: script.read_text() for script in SCRIPTS}
 SCRIPT_OF = {
     cell.name: script.name for script in SCRIPTS for cell in cells(script)
@@ -191,6 +192,8 @@ def test_commands_run(block, reader, tiny_runs):
                 assert activate.endswith("/bin/activate")
             case ["python", "-m", "pip", "install", "-r", file]:
                 assert f"pip install --quiet -r {file}" in ci
+            case ["python", "-m", "pytest", "-m", marker]:
+                assert f'"markers", "{marker}: ' in CONFTEST
             case ["python", "-m", "pytest", *files]:
                 assert '"$python" -m pytest\n' in ci
                 assert all((ROOT / file).is_file() for file in files)
