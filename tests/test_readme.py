@@ -238,6 +238,7 @@ def test_figures_are_drawn_by_the_scripts_and_small(tiny_runs):
 
 def test_flags_and_files_exist(command_line):
     helps = [command_line(path.stem, "--help")[1] for path in SCRIPTS]
+    helps.append(get_args_parser().format_help())  # of torchrun
     known = set(re.findall(r"--[a-z][a-z-]*", "".join(helps)))
     for code in codes(TEXT):
         assert set(re.findall(r"--[a-z][a-z-]+", code)) <= known, code
