@@ -1095,6 +1095,8 @@ def processes_average_their_gradients(
         weights = [torch.load(file, weights_only=True) for file in files]
 
     differences = {}
+    if processes == 1:
+        print("one process alone is the whole: a run without --tiny starts two")
     print(f"processes: {processes}; the largest difference in a weight:")
     print(f"{'gradients averaged':22}between processes   from one with all")
     for how in worker.ways:
@@ -2034,10 +2036,7 @@ def process_group(args: argparse.Namespace, rank: int) -> Iterator[None]:
             gloo = "gloo" in str(error)
             if not gloo and not isinstance(error, dist.DistError):
                 raise
-            advice = ""
-            if args.checkpoint and args.checkpoint.exists():
-                advice = f"; --checkpoint {args.checkpoint} --resume goes on"
-            reason = f"process {rank} lost another one and ends{advice}"
+            reason = f"process {rank} lost another one and ends{args.kept()}"
             raise SystemExit(reason) from None
 
 

@@ -275,7 +275,7 @@ def test_killed_and_resumed_bit_for_bit(deeds, team, torchrun, tmp_path):
         status, _, errors = first
         assert status == 1 and errors == (
             "process 0 lost another one and ends; "
-            "--checkpoint run.pt --resume goes on\n"
+            "--checkpoint run.pt --resume goes on from it\n"
         )
     # Now as if each had a machine of its own.
     flags = (*RUN, "--checkpoint", "run.pt", "--resume")
