@@ -479,6 +479,7 @@ def start_table(data: dict, args) -> None:
     """How long a learner waits for each script, and its peak memory."""
     rows, totals = [], [0.0, 0.0, 0.0]
     with tempfile.TemporaryDirectory() as folder:
+        command("-c", "import torch", folder=folder)  # reads it from the disk
         alone = [
             command("-c", "import torch", folder=folder)
             for _ in range(args.repeats)
