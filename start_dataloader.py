@@ -213,8 +213,8 @@ class TorchvisionDigits(dict):
     def __init__(self, name, folder, device, *, count=None):
         """Read nothing yet; `count` limits each split, None means all of it."""
         super().__init__()
-        self.name, self.folder, self.device = name, folder, device
-        self.count = count
+        self.name, self.folder = name, Path(folder)
+        self.device, self.count = device, count
 
     def __missing__(self, split: str) -> tuple[Tensor, Tensor]:
         """Read `split`, fetched where it is missing, and keep it."""
@@ -388,7 +388,7 @@ class ImageTable(Dataset):
 
     def __init__(self, folder, table, transform=None, target_transform=None):
         """Read the table alone; an image is read when it is asked for."""
-        self.folder = folder
+        self.folder = Path(folder)
         self.transform, self.target_transform = transform, target_transform
         if not os.path.isdir(folder):
             raise SystemExit(f"--images {folder}: there is no such folder")
@@ -445,6 +445,8 @@ class ImageTable(Dataset):
                     # Here the pixels are decoded. A telephone does not turn
                     # them, it only notes how they are to be turned.
                     image = ImageOps.exif_transpose(file)
+                    if image.mode == "F":  # 1.0 or 65535.0: which is white?
+                        raise OSError(None, "floats have no known white")
                     if image.mode.startswith("I"):  # 16 bits become 8
                         image = image.point(lambda grey: grey / 256)
                         image = image.convert("L")

@@ -1462,8 +1462,8 @@ class TorchvisionDigits(dict):
     def __init__(self, name, folder, device, *, count=None):
         """Read nothing yet; `count` limits each split, None means all of it."""
         super().__init__()
-        self.name, self.folder, self.device = name, folder, device
-        self.count = count
+        self.name, self.folder = name, Path(folder)
+        self.device, self.count = device, count
 
     def __missing__(self, split: str) -> tuple[Tensor, Tensor]:
         """Read `split`, fetched where it is missing, and keep it."""
@@ -1740,19 +1740,17 @@ class Report:
 
         # Twelve in three rows; in a good run the last of them may be right.
         worst = self.wrongness.topk(12).indices
-        rows = self.images[worst].view(3, 4, 28, 28)
-        tiled = rows.permute(0, 2, 1, 3).reshape(3 * 28, 4 * 28)
+        framed = F.pad(self.images[worst], (2, 2, 10, 2), value=1.0)  # 40 x 32
+        rows = framed.view(3, 4, 40, 32)
+        tiled = rows.permute(0, 2, 1, 3).reshape(3 * 40, 4 * 32)
         right.imshow(tiled.cpu().numpy(), cmap="gray")
+        style = {"ha": "center", "va": "center", "size": 8}
         for place, index in enumerate(worst.tolist()):
+            row, column = divmod(place, 4)
             text = f"{self.labels[index]} as {self.guesses[index]}"
-            right.text(
-                28 * (place % 4) + 1,
-                28 * (place // 4) + 4,
-                text,
-                color="yellow",
-                size=7,
-            )
-        right.set(title="most wrong: truth as guess", xticks=[], yticks=[])
+            right.text(32 * column + 15.5, 40 * row + 5, text, **style)
+        right.axis("off")
+        right.set(title="most wrong: truth as guess")
         return figure
 
 
@@ -2088,6 +2086,12 @@ def main() -> None:
         parser.error(
             f"argument --checkpoint: {args.checkpoint} exists; "
             "add --resume, or name another file"
+        )
+    trains = not args.only or "train_validate_test" in args.only
+    if args.checkpoint and not trains:
+        parser.error(
+            "argument --checkpoint: train_validate_test writes it, and --only "
+            "leaves that section out"
         )
     if team and args.only not in (None, ["train_validate_test"]):
         parser.error(

@@ -92,6 +92,10 @@ def test_a_device_is_refused_in_one_sentence(command_line):
         (["--optimizer", "lion"], ["--optimizer", "'lion'", "adamw"]),
         (["--data", "cifar"], ["--data", "'cifar'", "mnist"]),
         (["--resume"], ["--resume", "--checkpoint FILE"]),
+        (
+            ["--checkpoint", "run.pt", "--only", "a_step_is_four_moves"],
+            ["--checkpoint", "train_validate_test"],
+        ),
     ],
     ids=lambda words: " ".join(words)[:40],
 )

@@ -144,6 +144,12 @@ def test_image_of_another_mode(mode, name, mine):
     assert row == pytest.approx([32, 96, 160, 224], abs=16), row
 
 
+def test_image_of_floats_is_named_not_guessed(mine):
+    ramp("F").save(Path("mine", "x.tif"))
+    Path("mine.csv").write_text("x.tif,ramp\na.png,cat\n")
+    survived(mine(), "1 can be read", "cannot be read: x.tif: floats have no")
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_image_that_its_camera_turned(suffix, mine):
     exif = Image.Exif()
