@@ -12,7 +12,6 @@ measurements go to standard error as they are taken.
 
 import argparse
 import functools
-import os
 import platform
 import statistics
 import subprocess
@@ -55,16 +54,20 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def medians(ways: dict[str, Callable], args) -> dict[str, float]:
-    """Run all ways in turn, again and again; return name -> seconds."""
+def medians(
+    ways: dict[str, Callable], args, *, times_more: int = 1
+) -> dict[str, float]:
+    """Run all ways in turn, there and back; return name -> seconds."""
     times = {name: [] for name in ways}
-    for _ in range(args.repeats):
-        for name, way in ways.items():
+    order = list(ways)
+    for _ in range(times_more * args.repeats):
+        for name in order:
             start = time.perf_counter()
-            way()
+            ways[name]()
             if args.device.type != "cpu":
                 torch.accelerator.synchronize(args.device)
             times[name].append(time.perf_counter() - start)
+        order.reverse()  # so that no way always follows the same other one
     for name, measured in times.items():
         say(f"  {name:26}" + "".join(f"{value:9.3f}" for value in measured))
     return {name: statistics.median(all_) for name, all_ in times.items()}
@@ -374,7 +377,7 @@ def share_table(data: dict, args) -> None:
     images, labels = data["train"]
     images, labels = images[:12_000], labels[:12_000]
     subset = {"train": (images, labels)}
-    steps = 3 * args.repeats * (len(labels) // 128)
+    steps = 1 + 3 * args.repeats * (len(labels) // 128)  # 1: to compile
 
     def epoch(half=half, fused=True, channels_last=True, compiled=False):
         make = functools.partial(torch.optim.AdamW, lr=1e-3, fused=fused)
@@ -403,11 +406,12 @@ def share_table(data: dict, args) -> None:
     }
     if args.compile:
         ways["with `--compile`"] = epoch(compiled=True)
-    times = medians(ways, args)
+    times = medians(ways, args, times_more=3)
     first = next(iter(times.values()))
     table(
         f"What each speed-up brings: one epoch of the CNN, {len(labels):,}"
-        " images, batch\n128, augmented, AdamW.",
+        " images, batch\n128, augmented, AdamW; medians of"
+        f" {3 * args.repeats}.",
         ("CNN epoch", "seconds", "times as long"),
         *((n, f"{t:.2f}", f"{t / first:.2f}") for n, t in times.items()),
     )
@@ -422,7 +426,7 @@ def amp_table(data: dict, args) -> None:
         say(f"{network.__name__} epoch, batch 256: seconds")
         ways, kept = {}, {}
         for dtype in (None, half):
-            steps = args.repeats * (len(labels) // 256)
+            steps = 3 * args.repeats * (len(labels) // 256)
             trainer = scripts_trainer(network, steps, device, dtype, make)
             ways[str(dtype)] = functools.partial(
                 trainer.train_epoch, images, labels, 256, normalized
@@ -433,7 +437,7 @@ def amp_table(data: dict, args) -> None:
                 trainer.model(images[:256])
             sizes = {t.data_ptr(): t.nbytes for t in held}
             kept[str(dtype)] = sum(sizes.values()) / 1e6
-        whole, mixed = medians(ways, args).values()
+        whole, mixed = medians(ways, args, times_more=3).values()
         whole_size, mixed_size = kept.values()
         rows.append(
             (
@@ -448,31 +452,40 @@ def amp_table(data: dict, args) -> None:
         )
     table(
         f"`--amp` against float32: one epoch of {len(labels):,} images, batch"
-        " 256, SGD;\nmemory kept from forward to backward.",
+        f" 256, SGD;\nmedians of {3 * args.repeats}. Memory kept from forward"
+        " to backward.",
         ("network", "`--amp`", "float32", "ratio", "kept", "float32", "ratio"),
         *rows,
     )
 
 
+# A process starts with the peak memory of the one that starts it, and this one
+# holds torch and the data: so a small one stands between.
+BETWEEN = """
+import subprocess, sys, time
+start = time.perf_counter()
+status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+took, peak = time.perf_counter() - start, "nan"
+if sys.platform != "win32":
+    import resource
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(took, peak)
+sys.exit(status)
+"""
+
+
 def command(*line: str, folder: str) -> tuple[float, float]:
     """Return seconds and peak memory, MB, of a Python process.
 
-    Peak memory is that of the process itself, or nan where the system does
+    Peak memory is that of its largest process, or nan where the system does
     not tell. Raises `subprocess.CalledProcessError` where the process fails.
     """
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *line], cwd=folder, stdout=subprocess.DEVNULL
-    )
-    peak = float("nan")
-    if hasattr(os, "wait4"):
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        # Linux counts kilobytes, macOS bytes.
-        peak = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    if process.wait():
-        raise subprocess.CalledProcessError(process.returncode, line)
-    return time.perf_counter() - start, peak
+    python = sys.executable
+    between = [python, "-c", BETWEEN, python, *line]
+    words = subprocess.check_output(between, cwd=folder).split()
+    # Linux counts kilobytes, macOS bytes.
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return float(words[0]), float(words[1]) / unit
 
 
 def start_table(data: dict, args) -> None:

@@ -50,6 +50,7 @@ def test_a_command_is_timed_as_a_whole_and_must_succeed(tmp_path):
         "import time; time.sleep(0.2); _ = bytearray(200_000_000)",
         folder=tmp_path,
     )
-    assert took > 0.2 and not peak < 200  # where it is told: in MB
+    # Where it is told: in MB, and not that of this process, which holds torch.
+    assert took > 0.2 and not peak < 200 and not peak > 300
     with pytest.raises(subprocess.CalledProcessError):
         benchmark.command("-c", "raise SystemExit(1)", folder=tmp_path)
