@@ -1358,7 +1358,7 @@ def mistakes_with_types_and_memory() -> dict[str, tuple]:
 
 # %%
 def mistakes_with_losses() -> dict[str, tuple]:
-    """Mistakes with losses and steps: five silent, four with a message.
+    """Mistakes with losses and steps: five silent, five with a message.
 
     On the CPU: on a GPU a label out of range ends the process.
     Returns mistake -> (wrong number, right number), the silent ones.
@@ -1412,6 +1412,8 @@ def mistakes_with_losses() -> dict[str, tuple]:
         F.cross_entropy(logits, labels + 1)  # right: from 0 to classes - 1
     with caught(RuntimeError, "is ambiguous"):
         nn.MSELoss(scores, truth)  # right: nn.MSELoss()(scores, truth)
+    with caught(UserWarning, "Using a target size"):
+        F.mse_loss(scores[:, None], truth)  # right: (N,) and (N,)
     return silent
 
 
