@@ -87,7 +87,8 @@ def a_loader_is_six_lines_of_python(
     """
     # Brackets and len() call the two methods, as they do for a list.
     dataset = Squares(count)
-    assert len(dataset) == count and dataset[3] == (torch.tensor([3.0]), 9)
+    number, square = dataset[3]
+    assert len(dataset) == count and number.tolist() == [3.0] and square == 9
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     order = order.tolist()  # each index once, in any order
 
@@ -382,8 +383,8 @@ class ImageTable(Dataset):
 
     The table is a CSV file. A first line that is no file and has no suffix is
     taken for a header. Samples are pairs: image, and the number of its class.
-    Raises `SystemExit`, one line, where folder or table cannot be used, and
-    `OSError` with the name of the file where an image cannot.
+    Raises `FileNotFoundError` without the folder, `ValueError` for a table that
+    cannot be used, and `OSError` with its name for an image that cannot.
     """
 
     def __init__(self, folder, table, transform=None, target_transform=None):
@@ -391,7 +392,7 @@ class ImageTable(Dataset):
         self.folder = Path(folder)
         self.transform, self.target_transform = transform, target_transform
         if not os.path.isdir(folder):
-            raise SystemExit(f"--images {folder}: there is no such folder")
+            raise FileNotFoundError(f"{folder}: there is no such folder")
         try:
             # Spreadsheets begin a file with a mark, which utf-8-sig takes off.
             with open(table, encoding="utf-8-sig", newline="") as file:
@@ -404,14 +405,14 @@ class ImageTable(Dataset):
                     raise csv.Error(f"line {number} is not: file name, label")
             rows = [line[:2] for line in lines if any(line)]
             # "file,label" is a header, unless there is a file of that name.
-            first = folder / rows[0][0]
+            first = self.folder / rows[0][0]
             self.rows = rows[not first.suffix and not first.is_file() :]
             self.rows[0]  # an IndexError where nothing is left
         except (OSError, UnicodeError, IndexError, csv.Error) as error:
             reason = str(getattr(error, "strerror", None) or error)
             if isinstance(error, IndexError):
                 reason = "it lists no image"
-            raise SystemExit(f"--labels {table}: {reason}") from None
+            raise ValueError(f"{table}: {reason}") from None
         # Networks want numbers: the place of a label among all labels, sorted.
         self.classes = sorted({label for _, label in self.rows})
 
@@ -522,7 +523,12 @@ def a_folder_and_a_table_are_a_data_set(
             folder = Path(written)
             images, labels = (part[:12].cpu() for part in data["train"])
             table = ImageTable.write(folder, images, labels)
-        dataset = ImageTable(folder, table, to_tensor)
+        try:
+            dataset = ImageTable(folder, table, to_tensor)
+        except FileNotFoundError as error:
+            raise SystemExit(f"--images {error}") from None
+        except ValueError as error:
+            raise SystemExit(f"--labels {error}") from None
         # One look at every file, before hours of training depend on it.
         readable, sizes, errors = dataset.survey()
         print(f"{len(dataset):,} images in the table", end="")
@@ -559,7 +565,8 @@ def a_folder_and_a_table_are_a_data_set(
             # A class can be transformed too: here to zeros and a single one.
             one_hot = torch.eye(len(dataset.classes)).__getitem__
             dataset.target_transform = one_hot
-            assert dataset[0][1].argmax() == targets[0]
+            expected = [float(name == names[0]) for name in dataset.classes]
+            assert dataset[0][1].tolist() == expected
     return {
         "dataset": dataset,
         "readable": readable,
@@ -607,8 +614,11 @@ def bytes_become_normalized_tensors(data: dict) -> dict[str, Tensor]:
     assert torch.equal(whole, stage)
     normalized = transforms["Normalize"](images)
     print(f"all images: mean {mean:.4f}, standard deviation {deviation:.4f}")
-    print(f"normalized: mean {normalized.mean().abs():.4f}", end="")
-    print(f", standard deviation {normalized.std():.4f}")
+    average, spread = normalized.mean().item(), normalized.std().item()
+    assert abs(average) < 1e-3 and abs(spread - 1) < 1e-3
+    # abs, because what is left of 0 by rounding has either sign.
+    print(f"normalized: mean {abs(average):.4f}", end="")
+    print(f", standard deviation {spread:.4f}")
     return stages
 
 
@@ -638,7 +648,7 @@ def a_transform_moves_image_and_box_together(
     assert moved_box[0].tolist() == found != box[0].tolist()
     print(f"box before {box[0].tolist()}, flipped and padded {found}")
 
-    # Chance moves, brightens and blurs; each look at an image is another one.
+    # Moved, made brighter or darker, and noisy: another one at each look.
     torch.manual_seed(0)
     augment = v2.Compose(
         [
@@ -706,7 +716,8 @@ def every_epoch_shuffles_and_the_last_batch_is_smaller(
     assert len(shuffled) == math.ceil(count / batch_size) == len(in_order)
     assert len(dropping) == count // batch_size == len(dropped)
     for batches in (in_order, first, second):  # nothing lost, nothing twice
-        assert sorted(sum(batches, [])) == list(range(count))
+        seen = itertools.chain.from_iterable(batches)
+        assert sorted(seen) == list(range(count))
     assert first == again and first != second
     return epochs
 
@@ -730,7 +741,7 @@ class Transformed(Dataset):
 def splits_keep_groups_apart_or_classes_in_proportion(
     *, people: int = 12, photographs: int = 10
 ) -> dict[str, list[int]]:
-    """A random split does neither; the data say which of them you need.
+    """A random split promises neither; the data say what you need.
 
     Each of twelve people is on ten photographs, and on one of the ten smiles:
     a rare class. A quarter is held out. Returns how -> its indices.
@@ -856,11 +867,12 @@ def words_become_numbers(*, minimum: int = 2) -> dict[str, object]:
     train = [text for place, text in enumerate(texts) if place % 4]
     unseen = texts[::4]
     vocabulary = Vocabulary(train, minimum)
-    print(f"{len(texts)} texts, {sum(map(len, texts)):,} letters", end="")
-    print(f"; {len(vocabulary):,} words stand {minimum} times or more", end="")
+    known = vocabulary.words[2:]  # behind the two that stand for no word
+    print(f"{len(texts)} texts, {sum(map(len, texts)):,} characters", end="")
+    print(f"; {len(known):,} tokens stand {minimum} times or more", end="")
     print(f" in {len(train)} of them")
 
-    # There and back again: what is lost is the one word that is not known.
+    # There and back again: every token returns, but for the unknown one.
     sentence = "The class statement defines a flibbertigibbet."
     numbers = vocabulary.encode(sentence)
     words = vocabulary.decode(numbers)
@@ -872,7 +884,9 @@ def words_become_numbers(*, minimum: int = 2) -> dict[str, object]:
 
     unknown = {}
     for name, part in {"training": train, "unseen": unseen}.items():
-        numbers = sum(map(vocabulary.encode, part), [])
+        numbers = [
+            number for text in part for number in vocabulary.encode(text)
+        ]
         unknown[name] = numbers.count(1) / len(numbers)
         print(f"{name:8} texts: {len(numbers):7,} tokens", end="")
         print(f", {unknown[name]:.2%} unknown")
@@ -881,21 +895,19 @@ def words_become_numbers(*, minimum: int = 2) -> dict[str, object]:
 
 
 # %%
-class PadPassages:
+def pad_passages(passages: list[list[int]]) -> dict[str, Tensor]:
     """Stack passages of different lengths: padded, with lengths and a mask.
 
-    A class rather than a lambda, so that it can be sent to a worker.
+    No lambda, since a worker finds it by its name. Returns numbers and mask,
+    (batch, longest), and lengths (batch,).
     """
-
-    def __call__(self, passages: list[list[int]]) -> dict[str, Tensor]:
-        """Return numbers and mask, (batch, longest), and lengths (batch,)."""
-        numbers = pad_sequence(
-            [torch.tensor(passage) for passage in passages], batch_first=True
-        )
-        lengths = torch.tensor([len(passage) for passage in passages])
-        # Place 5 is real where a passage has more than 5 words.
-        mask = torch.arange(numbers.shape[1]) < lengths[:, None]
-        return {"numbers": numbers, "lengths": lengths, "mask": mask}
+    numbers = pad_sequence(
+        [torch.tensor(passage) for passage in passages], batch_first=True
+    )
+    lengths = torch.tensor([len(passage) for passage in passages])
+    # Place 5 is real where a passage has more than 5 words.
+    mask = torch.arange(numbers.shape[1]) < lengths[:, None]
+    return {"numbers": numbers, "lengths": lengths, "mask": mask}
 
 
 class SimilarLengths(Sampler):
@@ -945,7 +957,7 @@ def batches_of_like_length_waste_less_padding(
     )
 
     # Two passages by hand: the short one gets two zeros, and the mask says so.
-    batch = PadPassages()([[5, 6, 7], [8]])
+    batch = pad_passages([[5, 6, 7], [8]])
     assert batch["numbers"].tolist() == [[5, 6, 7], [8, 0, 0]]
     assert batch["mask"].tolist() == [[True, True, True], [True, False, False]]
     # A sampler gives indices, a batch sampler whole lists of them.
@@ -961,7 +973,7 @@ def batches_of_like_length_waste_less_padding(
     }
     wasted = {}
     for name, options in orders.items():
-        loader = DataLoader(passages, collate_fn=PadPassages(), **options)
+        loader = DataLoader(passages, collate_fn=pad_passages, **options)
         batches = list(loader)
         real = sum(batch["lengths"].sum().item() for batch in batches)
         cells = sum(batch["numbers"].numel() for batch in batches)
@@ -976,19 +988,17 @@ def batches_of_like_length_waste_less_padding(
 
 
 # %%
-class FlatPassages:
-    """Put passages end to end; offsets say where each of them begins."""
+def flatten_passages(passages: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Put passages end to end; offsets say where each of them begins.
 
-    def __call__(self, passages: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Return all numbers (words,) and the offsets (batch,)."""
-        starts = itertools.accumulate(map(len, passages[:-1]), initial=0)
-        flat = list(itertools.chain.from_iterable(passages))
-        return torch.tensor(flat), torch.tensor(list(starts))
+    Returns all numbers (words,) and the offsets (batch,).
+    """
+    starts = itertools.accumulate(map(len, passages[:-1]), initial=0)
+    flat = list(itertools.chain.from_iterable(passages))
+    return torch.tensor(flat), torch.tensor(list(starts))
 
 
-def an_embedding_bag_is_the_mean_of_its_vectors(
-    device: torch.device,
-) -> dict[str, Tensor]:
+def an_embedding_bag_is_the_mean_of_its_vectors() -> dict[str, Tensor]:
     """A bag needs no padding; with padding, the mask makes the same mean.
 
     Three passages of 3, 1 and 2 words, vectors of 4 numbers. Returns how ->
@@ -996,16 +1006,16 @@ def an_embedding_bag_is_the_mean_of_its_vectors(
     """
     torch.manual_seed(0)
     passages = [[2, 3, 4], [5], [3, 2]]
-    bag = nn.EmbeddingBag(6, 4, mode="mean", device=device)
-    (batch,) = DataLoader(passages, batch_size=3, collate_fn=FlatPassages())
-    numbers, offsets = (part.to(device) for part in batch)
+    bag = nn.EmbeddingBag(6, 4, mode="mean")
+    (batch,) = DataLoader(passages, batch_size=3, collate_fn=flatten_passages)
+    numbers, offsets = batch
     print(f"end to end {numbers.tolist()}, beginning at {offsets.tolist()}")
 
     vectors = bag.weight.detach()  # (6, 4), a row for each word
     by_hand = [vectors[passage].mean(dim=0) for passage in passages]
     # The same once more, from a padded batch: 0 pads, the mask takes it out.
     padded = [torch.tensor(passage) for passage in passages]
-    padded = pad_sequence(padded, batch_first=True).to(device)  # (3, 3)
+    padded = pad_sequence(padded, batch_first=True)  # (3, 3)
     mask = (padded != 0)[:, :, None]  # (3, 3, 1)
     sums = (vectors[padded] * mask).sum(dim=1)  # (3, 4)
     means = {
@@ -1021,6 +1031,7 @@ def an_embedding_bag_is_the_mean_of_its_vectors(
     wrong = vectors[padded].mean(dim=1)
     off = (wrong - means["bag"])[1].norm()
     print(f"without the mask passage 1, the shortest, is {off:.2f} away")
+    assert off > 0.1
     return means
 
 
@@ -1036,10 +1047,14 @@ class Recordings(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return the waveform (samples,), from -1 to 1, and its class."""
+        """Return the waveform (samples,), from -1 to 1, and its class.
+
+        Raises `ValueError` for stereo, or samples that are not of 16 bits.
+        """
         path = self.paths[index]
         with wave.open(str(path)) as file:
-            assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
+            if (file.getnchannels(), file.getsampwidth()) != (1, 2):
+                raise ValueError(f"{path.name}: not mono of 16 bits")
             frames = file.readframes(file.getnframes())
         # Two bytes a sample, whole numbers from -32768 to 32767.
         samples = torch.frombuffer(bytearray(frames), dtype=torch.int16)
@@ -1056,15 +1071,15 @@ class Recordings(Dataset):
             file.writeframes(samples.astype("<i2").tobytes())  # low byte first
 
 
-class PadRecordings:
-    """Pad waveforms with silence to the longest, and keep their lengths."""
+def pad_recordings(samples: list) -> tuple[Tensor, Tensor, Tensor]:
+    """Pad waveforms with silence to the longest, and keep their lengths.
 
-    def __call__(self, samples: list) -> tuple[Tensor, Tensor, Tensor]:
-        """Return waveforms (batch, longest), lengths and classes, (batch,)."""
-        waveforms, classes = zip(*samples, strict=True)
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        padded = pad_sequence(waveforms, batch_first=True)
-        return padded, lengths, torch.tensor(classes)
+    Returns waveforms (batch, longest), lengths and classes, (batch,).
+    """
+    waveforms, classes = zip(*samples, strict=True)
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    padded = pad_sequence(waveforms, batch_first=True)
+    return padded, lengths, torch.tensor(classes)
 
 
 def two_tones_tell_the_key_of_a_telephone(
@@ -1092,7 +1107,7 @@ def two_tones_tell_the_key_of_a_telephone(
             path = Path(folder, f"{place:02}-{take}.wav")
             Recordings.write(path, noisy, rate)
         dataset = Recordings(Path(folder))
-        loader = DataLoader(dataset, len(dataset), collate_fn=PadRecordings())
+        loader = DataLoader(dataset, len(dataset), collate_fn=pad_recordings)
         ((waveforms, lengths, classes),) = loader  # one batch of them all
     print(f"{len(dataset)} files of {lengths.min()} to {lengths.max()}", end="")
     print(f" samples, {rate} a second: a batch {tuple(waveforms.shape)}")
@@ -1354,15 +1369,17 @@ def workers_help_where_samples_wait(
             start = time.perf_counter()
             batches = list(loader)
             milliseconds.append(1000 * (time.perf_counter() - start))
-            # The samples come in order, whichever worker was first, and
-            # every worker has waited for some of them.
-            indices, waited = zip(*sum(batches, []), strict=True)
+            # The samples come in order, whichever worker was first, and each
+            # worker has waited for some, as long as there are batches enough.
+            samples = itertools.chain.from_iterable(batches)
+            indices, waited = zip(*samples, strict=True)
+            busy = min(max(number, 1), len(batches))
             assert list(indices) == list(range(count))
-            assert set(waited) == set(range(max(number, 1)))
+            assert set(waited) == set(range(busy))
         row = "   ".join(f"{epoch:7.0f}" for epoch in milliseconds)
         print(f"{number} workers: {row}   milliseconds in epochs 1, 2, 3")
     alone = 1000 * count * seconds
-    print(f"waiting alone is {alone:.0f} ms, and shared {alone / workers:.0f}")
+    print(f"waiting alone is {alone:.0f} ms, and shared {alone / busy:.0f}")
     # Whether workers gain depends on the machine; this does not.
     assert min(times["0 workers"]) > 0.9 * alone
     return times
@@ -1399,24 +1416,22 @@ class WholeBatches(Dataset):
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Return images, float32 (batch, 1, 28, 28), and labels (batch,).
 
-        A loader calls this where it finds it, instead of `__getitem__`.
+        A loader calls this where it finds it, and not `__getitem__`, for a list
+        of samples to collate. Here they are a batch already.
         """
         which = torch.tensor(indices)
         return self.images.index_select(0, which), self.labels[which]
 
 
-class AsItIs:
-    """Collate nothing: what the data set gives is a batch already."""
-
-    def __call__(self, batch):
-        """Return `batch`."""
-        return batch
+def as_it_is(batch):
+    """Return `batch`, for a data set that gives batches: nothing to collate."""
+    return batch
 
 
 def a_loader_is_slow_one_sample_at_a_time(
     data: dict, device: torch.device, *, batch_size: int = 256
 ) -> dict[str, float]:
-    """The same images come many times as fast when a batch is one piece.
+    """Images come many times as fast when made before, and in one piece.
 
     One at a time costs calls, objects and a transform for each image, far more
     than to copy it. The plain copy fills new memory, while a loop uses that of
@@ -1443,20 +1458,23 @@ def a_loader_is_slow_one_sample_at_a_time(
             yield on_device[0].index_select(0, which), on_device[1][which]
 
     # All of them have the same images to give, in a random order.
-    usual, as_it_is = OneByOne(pixels, labels, to_tensor), AsItIs()
+    usual = OneByOne(pixels, labels, to_tensor)
+    ready = list(zip(images, labels, strict=True))  # a list will do as well
     whole = WholeBatches(images, labels)
     ways = {
         "one at a time": lambda: load(usual),
+        "the same, ready": lambda: load(ready),
         "__getitems__": lambda: load(whole, collate_fn=as_it_is),
         f"indexed on {device}": index,
         "a plain copy": lambda: [(images.clone(), labels.clone())],
     }
-    # Both loaders give the same batch, float for float.
-    (slow, slow_labels), (fast, fast_labels) = (
-        next(iter(ways[way]())) for way in ("one at a time", "__getitems__")
+    # The loaders give the same batch, float for float.
+    (slow, slow_labels), *others = (
+        next(iter(batches())) for batches in list(ways.values())[:3]
     )
-    torch.testing.assert_close(slow.as_subclass(Tensor), fast)
-    assert torch.equal(slow_labels, fast_labels)
+    for fast, fast_labels in others:
+        torch.testing.assert_close(slow.as_subclass(Tensor), fast)
+        assert torch.equal(slow_labels, fast_labels)
 
     print(f"{len(labels):,} images, {images.nbytes / 1e6:.0f} MB of float32")
     speeds = {}
@@ -1478,6 +1496,12 @@ def a_loader_is_slow_one_sample_at_a_time(
         print(f"{way:15} {1000 * min(times):8.1f} ms", end="")
         print(f" {speeds[way]:12,.0f} images/s, {ratio:6.1f} times as many")
     torch.set_num_threads(threads)
+    # Both pay: what was made before, and the one piece.
+    assert (
+        speeds["__getitems__"]
+        > speeds["the same, ready"]
+        > speeds["one at a time"]
+    )
     # Far below what is seen, so that no busy machine can break it.
     assert speeds["__getitems__"] > 5 * speeds["one at a time"]
     return speeds
@@ -1485,22 +1509,46 @@ def a_loader_is_slow_one_sample_at_a_time(
 
 # %%
 class Prefetched:
-    """Batches on the device, each sent while the one before is worked on."""
+    """Batches on the device, each sent while the one before is worked on.
+
+    A GPU does the work of a stream in turn, copies among it. So what is sent
+    goes through a stream of its own.
+    """
 
     def __init__(self, loader: DataLoader, device: torch.device):
         self.loader, self.device = loader, device
+        cuda = device.type == "cuda"
+        self.side = torch.cuda.Stream(device) if cuda else None
+
+    def send(self, batch: list[Tensor]) -> list[Tensor]:
+        """Return the batch on its way to the device."""
+        beside = contextlib.nullcontext()
+        if self.side:
+            beside = torch.cuda.stream(self.side)
+        with beside:  # out of pinned memory Python does not wait for a copy
+            return [part.to(self.device, non_blocking=True) for part in batch]
+
+    def arrived(self, batch: list[Tensor]) -> list[Tensor]:
+        """Return the batch; whatever the device does next waits for it."""
+        if self.side:
+            main = torch.cuda.current_stream(self.device)
+            main.wait_stream(self.side)
+            for part in batch:
+                part.record_stream(main)  # its memory is in use there too
+        return batch
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         """Yield each batch when the next one is on its way."""
-        ready = None
+        here = None
         for batch in self.loader:
-            # Out of pinned memory `non_blocking` copies behind our back.
-            coming = [part.to(self.device, non_blocking=True) for part in batch]
-            if ready is not None:
-                yield ready
-            ready = coming
-        if ready is not None:
-            yield ready
+            if here is not None:
+                here = self.arrived(here)
+            coming = self.send(batch)
+            if here is not None:
+                yield here
+            here = coming
+        if here is not None:
+            yield self.arrived(here)
 
 
 def a_batch_travels_while_the_device_computes(
@@ -1512,14 +1560,15 @@ def a_batch_travels_while_the_device_computes(
 ) -> dict[str, object]:
     """A loop that looks ahead sends a batch while another one is computed.
 
-    A GPU can copy and compute at the same time, out of pinned memory. `half` is
-    the type to compute in under autocast, None for float32.
+    A GPU can copy and compute at the same time, out of pinned memory and in two
+    streams. Elsewhere only the order is the same. `half` is the type to compute
+    in under autocast, None for float32.
     Returns scores of the first batch, in float32 and as computed, (batch, 10).
     """
     torch.manual_seed(0)
     images, labels = (part[:1000].cpu() for part in data["train"])
     # Memory that stays in its place, which a GPU can fetch from by itself.
-    pinned = device.type != "cpu"  # without a GPU it is a warning
+    pinned = device.type in ("cuda", "xpu")  # elsewhere it is a warning
     loader = DataLoader(
         TensorDataset(images, labels), batch_size, pin_memory=pinned
     )
@@ -1585,8 +1634,8 @@ def a_clock_must_wait_for_the_device(
     for name, (ordered, done) in times.items():
         print(f"{name:8}  not waiting {1000 * ordered:8.2f} ms", end="")
         print(f", waiting {1000 * done:8.2f} ms")
-        assert ordered <= done
-    assert times["a thread"][1] > 0.9 * seconds
+    ordered, done = times["a thread"]
+    assert ordered < seconds / 2 and done > 0.9 * seconds
     return times
 
 
@@ -1599,14 +1648,14 @@ class Sample(NamedTuple):
     boxes: Tensor  # (boxes, 4), another number of them in each picture
 
 
-class KeepBoxes:
-    """Collate as usual, but leave the boxes a list: they cannot be stacked."""
+def keep_boxes(samples: list[Sample]) -> Sample:
+    """Return one sample whose parts are batches, the boxes a list of tensors.
 
-    def __call__(self, samples: list[Sample]) -> Sample:
-        """Return one sample whose parts are batches."""
-        boxes = [sample.boxes for sample in samples]
-        usual = default_collate([sample[:2] for sample in samples])
-        return Sample(*usual, boxes)
+    They cannot be stacked; the rest is collated as usual.
+    """
+    boxes = [sample.boxes for sample in samples]
+    usual = default_collate([sample[:2] for sample in samples])
+    return Sample(*usual, boxes)
 
 
 def batches_keep_the_shape_of_their_samples(
@@ -1627,7 +1676,7 @@ def batches_keep_the_shape_of_their_samples(
     ]
     with caught(RuntimeError, "stack expects each tensor to be equal size"):
         next(iter(DataLoader(samples, batch_size)))
-    (batch,) = DataLoader(samples, batch_size, collate_fn=KeepBoxes())
+    (batch,) = DataLoader(samples, batch_size, collate_fn=keep_boxes)
 
     # The batch goes to the device leaf by leaf, and keeps its form.
     def move(part):
@@ -1768,7 +1817,7 @@ def mistakes_stop_image_text_and_sound() -> dict[str, object]:
     spectrum = torch.stft(sound, 256, window=window, return_complex=True)
     right["stft"] = spectrum.shape[0]  # frequencies: half of 256, and 0
 
-    # Fractions always add up.
+    # Fractions that add up to 1 fit a data set of any length.
     with caught(ValueError, "Sum of input lengths does not equal"):
         random_split(range(10), [7, 2])
     right["split"] = [len(part) for part in random_split(range(10), [0.8, 0.2])]
@@ -1783,7 +1832,7 @@ def mistakes_stop_image_text_and_sound() -> dict[str, object]:
 
 # %%
 class Fragile(Dataset):
-    """A sample that needs too much memory: the system ends the worker."""
+    """A sample that cannot be made, and in a worker ends its process."""
 
     def __len__(self) -> int:
         """Return how many samples there are."""
@@ -1792,14 +1841,14 @@ class Fragile(Dataset):
     def __getitem__(self, index: int) -> int:
         """End the process in a worker, raise the reason elsewhere."""
         if get_worker_info():
-            os._exit(1)  # stands for the system's own kill
+            os._exit(1)  # as a crash, or the system for want of memory, does
         raise MemoryError("no room for this sample")
 
 
 def mistakes_wait_for_the_first_worker(
     *, start_method: str | None = None
 ) -> dict[str, str]:
-    """What runs without workers may fail with them: three errors.
+    """Workers bring errors of their own, or hide the cause: three of them.
 
     Returns script -> what it printed.
     """
@@ -1840,7 +1889,8 @@ def start():
             raise type(error)(re.sub(" at 0x.*>", ">", str(error))) from None
     assert pickle.loads(pickle.dumps(default_collate)) is default_collate
 
-    # 3. A worker that is killed cannot say why; without workers one sees it.
+    # 3. A worker whose process ends cannot say why. Without workers an error
+    # is seen as it is, and a crash happens in front of you.
     options = {"num_workers": 1, "multiprocessing_context": start_method}
     with caught(RuntimeError, "exited unexpectedly"):
         next(iter(DataLoader(Fragile(), **options)))
@@ -2212,7 +2262,7 @@ def main() -> None:
         batches_of_like_length_waste_less_padding: {
             "count": 800 if tiny else 2_400
         },
-        an_embedding_bag_is_the_mean_of_its_vectors: {"device": device},
+        an_embedding_bag_is_the_mean_of_its_vectors: {},
         two_tones_tell_the_key_of_a_telephone: {
             **drawn,
             "takes": 1 if tiny else 4,

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("Pytorch", "dataloader", "buildnn", "autograd", "optimizer")
 sys.path.insert(0, str(ROOT))
 
-from start_dataloader import AsItIs, OneByOne, WholeBatches  # noqa: E402
+from start_dataloader import OneByOne, WholeBatches, as_it_is  # noqa: E402
 from start_optimizer import (  # noqa: E402
     CNN,
     MLP,
@@ -170,7 +170,7 @@ def loader_table(data: dict, args) -> None:
             WholeBatches(images, labels),
             batch_size,
             shuffle=True,
-            collate_fn=AsItIs(),
+            collate_fn=as_it_is,
         )
         usual = [usual_loader(data, batch_size, num_workers=n) for n in (0, 2)]
         ways = {

@@ -318,7 +318,7 @@ def test_words_become_numbers():
 
 def test_padding_lengths_and_mask():
     passages = [[3], [5, 6, 7, 8], [9, 9]]
-    (batch,) = DataLoader(passages, 3, collate_fn=script.PadPassages())
+    (batch,) = DataLoader(passages, 3, collate_fn=script.pad_passages)
     assert batch["numbers"].tolist() == [
         *([3, 0, 0, 0], [5, 6, 7, 8], [9, 9, 0, 0])
     ]
@@ -354,7 +354,7 @@ def test_batches_of_like_length_waste_less_padding():
 
 
 def test_embedding_bag():
-    means = script.an_embedding_bag_is_the_mean_of_its_vectors(CPU)
+    means = script.an_embedding_bag_is_the_mean_of_its_vectors()
     torch.manual_seed(0)
     vectors = torch.randn(6, 4).tolist()
     expected = [
@@ -377,7 +377,7 @@ def test_recordings_are_read_as_the_file_says(tmp_path):
     waveform, key = dataset[0]
     assert len(dataset) == 1 and key == 7
     assert waveform.tolist() == [sample / 32768 for sample in samples]
-    batch, lengths, keys = script.PadRecordings()(
+    batch, lengths, keys = script.pad_recordings(
         [(waveform, key), (waveform[:2], 8)]
     )
     assert batch.shape == (2, 6) and batch[1, 2:].abs().sum() == 0
@@ -475,18 +475,36 @@ def test_workers_under_every_start_method(start_method):
     assert min(times["1 workers"]) >= 8
 
 
+def test_more_workers_than_batches_leaves_some_without_work():
+    times = script.workers_help_where_samples_wait(
+        count=8, seconds=0.001, workers=2
+    )
+    assert list(times) == ["0 workers", "2 workers"]
+
+
 def test_a_loader_is_slow_one_sample_at_a_time(digits):
     speeds = script.a_loader_is_slow_one_sample_at_a_time(digits, CPU)
     assert list(speeds) == [
-        *("one at a time", "__getitems__", "indexed on cpu", "a plain copy")
+        *("one at a time", "the same, ready", "__getitems__"),
+        *("indexed on cpu", "a plain copy"),
     ]
     assert all(speed > 0 and math.isfinite(speed) for speed in speeds.values())
+
+
+def test_sound_that_is_not_mono_is_named(tmp_path):
+    script.Recordings.write(tmp_path / "00-a.wav", torch.zeros(4), 8000)
+    with wave.open(str(tmp_path / "01-b.wav"), "wb") as file:
+        file.setparams((2, 2, 8000, 0, "NONE", ""))
+    recordings = script.Recordings(tmp_path)
+    assert recordings[0][0].tolist() == [0] * 4
+    with pytest.raises(ValueError, match="01-b.wav: not mono"):
+        recordings[1]
 
 
 def test_whole_batches_hold_each_image_once():
     images = torch.arange(50.0)[:, None, None, None].expand(50, 1, 2, 2)
     dataset = script.WholeBatches(images, torch.arange(50))
-    loader = DataLoader(dataset, 8, shuffle=True, collate_fn=script.AsItIs())
+    loader = DataLoader(dataset, 8, shuffle=True, collate_fn=script.as_it_is)
     seen = []
     for batch, labels in loader:
         assert batch.shape == (len(labels), 1, 2, 2)
