@@ -54,7 +54,7 @@ class Network(nn.Module):
 
 
 def a_model_is_a_tree_of_modules(device: torch.device) -> dict[str, object]:
-    """A module is made of modules; calling it runs hooks, `forward` none.
+    """A module is made of modules; hooks run in `model(x)`, not in `forward`.
 
     Returns the names in the tree, the scores (3, 10), and how often the hook
     had run after `model.forward(x)`, after `model(x)`, and once removed.
@@ -210,22 +210,22 @@ def the_last_layer_stays_bare(
     """
     logits = torch.tensor([[2.0, -1.0, -3.0]], device=device)  # (1, classes)
     label = torch.tensor([2], device=device)
-    chances = logits.softmax(dim=1)  # dim 1: over the classes of a sample
+    probabilities = logits.softmax(dim=1)  # dim 1: over the classes of a sample
     # Only differences of scores count: 5 more for all changes nothing.
-    torch.testing.assert_close(chances, (logits + 5).softmax(dim=1))
-    # The largest score has the largest chance: to guess, no softmax is needed.
-    assert torch.equal(logits.argsort(), chances.argsort())
+    torch.testing.assert_close(probabilities, (logits + 5).softmax(dim=1))
+    # The largest score has the largest probability: to guess, no softmax is needed.
+    assert torch.equal(logits.argsort(), probabilities.argsort())
 
     def show(name: str, row: Tensor) -> None:
         numbers = "".join(f"{number:8.3f}" for number in row[0].tolist())
         print(f"{name:34}{numbers}")
 
     show("logits of classes 0, 1, 2", logits)
-    show("softmax: they add up to 1", chances)
+    show("softmax: they add up to 1", probabilities)
     show("softmax after a ReLU: 1, 2 tie", logits.relu().softmax(dim=1))
 
     # The loss pulls the score of the label up, and all others down.
-    expected = chances - F.one_hot(label, 3)  # (1, classes)
+    expected = probabilities - F.one_hot(label, 3)  # (1, classes)
     found = {}
     for name, last in {"bare": nn.Identity(), "ReLU": nn.ReLU()}.items():
         scores = logits.clone().requires_grad_()
@@ -247,7 +247,7 @@ def the_last_layer_stays_bare(
     # A score below 0 gets no gradient, so class 2 can never win, only tie.
     assert math.isclose(found["loss, ReLU"], math.log(3), rel_tol=1e-5)
     assert found["loss, bare"] < 0.01
-    print("1.099 is log(3): three equal chances, and class 2 can never win")
+    print("1.099 is log(3): three alike, and class 2 can never win")
     return found
 
 
@@ -369,7 +369,7 @@ def parameters_learn_and_buffers_are_carried(
 def initialization_decides_how_far_signals_reach(
     device: torch.device, figures: Path, *, depth: int = 20, width: int = 512
 ) -> dict[str, list[float]]:
-    """Too small a start fades, too large explodes, and that of He holds.
+    """Too small weights fade the signal, too large explode it, He's keep it.
 
     With weights of spread s, y = relu(x) @ weight has the mean square
     width * s**2 / 2 times that of x: half of it is lost in the ReLU. Spread is
@@ -1902,15 +1902,15 @@ def mistakes_with_what_goes_in() -> dict[str, tuple[float, float]]:
     with caught(UserWarning, "Implicit dimension choice for softmax"):
         nn.Softmax()(pixels)
 
-    # Of 3 samples with 10 scores: over dim 0 the samples share the chances.
+    # Of 3 samples with 10 scores: over dim 0 the samples share the probabilities.
     scores = torch.randn(3, 10)
-    chances = [scores.softmax(dim)[0].sum().item() for dim in (0, 1)]
+    probabilities = [scores.softmax(dim)[0].sum().item() for dim in (0, 1)]
     # (28, 28, 3) to (3, 28, 28): view only counts off, permute turns.
     image = torch.zeros(28, 28, 3)
     image[..., 0] = 1.0  # all red
     red = [image.view(3, 28, 28)[0].mean(), image.permute(2, 0, 1)[0].mean()]
     silent = {
-        "softmax(dim=0): chances of a sample": tuple(chances),
+        "softmax(dim=0): probabilities of a sample": tuple(probabilities),
         "view for permute: red in a red image": tuple(map(float, red)),
     }
     for name, (wrong, right) in silent.items():
@@ -2076,7 +2076,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:
-    """Return the 16-bit type that `device` computes with in hardware."""
+    """Return bfloat16, or float16 for a CUDA GPU without bfloat16."""
     cuda = device.type == "cuda"
     if cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
@@ -2155,7 +2155,7 @@ def run(sections: dict[Callable, dict], args: argparse.Namespace) -> None:
     names = [section.__name__ for section in sections]
     for name in args.only or []:
         if name not in names:
-            # Half a name is as good as a name with a slip in it.
+            # Half a name finds its section, and so does a misspelt one.
             near = [longer for longer in names if name in longer]
             near = near or difflib.get_close_matches(name, names, cutoff=0)
             near = ", ".join(near)

@@ -2069,7 +2069,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:
-    """Return the 16-bit type that `device` computes with in hardware."""
+    """Return bfloat16, or float16 for a CUDA GPU without bfloat16."""
     cuda = device.type == "cuda"
     if cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
@@ -2148,7 +2148,7 @@ def run(sections: dict[Callable, dict], args: argparse.Namespace) -> None:
     names = [section.__name__ for section in sections]
     for name in args.only or []:
         if name not in names:
-            # Half a name is as good as a name with a slip in it.
+            # Half a name finds its section, and so does a misspelt one.
             near = [longer for longer in names if name in longer]
             near = near or difflib.get_close_matches(name, names, cutoff=0)
             near = ", ".join(near)
