@@ -213,7 +213,7 @@ def the_last_layer_stays_bare(
     probabilities = logits.softmax(dim=1)  # dim 1: over the classes of a sample
     # Only differences of scores count: 5 more for all changes nothing.
     torch.testing.assert_close(probabilities, (logits + 5).softmax(dim=1))
-    # The largest score has the largest probability: to guess, no softmax is needed.
+    # The order stays: to guess, no softmax is needed.
     assert torch.equal(logits.argsort(), probabilities.argsort())
 
     def show(name: str, row: Tensor) -> None:
@@ -1902,7 +1902,7 @@ def mistakes_with_what_goes_in() -> dict[str, tuple[float, float]]:
     with caught(UserWarning, "Implicit dimension choice for softmax"):
         nn.Softmax()(pixels)
 
-    # Of 3 samples with 10 scores: over dim 0 the samples share the probabilities.
+    # 3 samples, 10 scores: over dim 0 the samples share what adds up to 1.
     scores = torch.randn(3, 10)
     probabilities = [scores.softmax(dim)[0].sum().item() for dim in (0, 1)]
     # (28, 28, 3) to (3, 28, 28): view only counts off, permute turns.
