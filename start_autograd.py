@@ -1311,7 +1311,8 @@ def autocast_keeps_gradients_in_float32(
         loss.backward()  # outside: backward takes the types of forward
         gradients.append(torch.cat([w.grad.flatten() for w in weights]))
     exact, rough = gradients
-    error = ((rough - exact).norm() / exact.norm()).item()
+    norm = torch.linalg.vector_norm
+    error = (norm(rough - exact) / norm(exact)).item()
     types = {
         "weight": weights[0].dtype,
         "output of a layer": output.dtype,
@@ -1596,9 +1597,10 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def amp_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16, or float16 for a CUDA GPU without bfloat16."""
-    cuda = device.type == "cuda"
-    if cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
+    if device.type == "cuda":
+        with torch.cuda.device(device):  # of several, this one is asked
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                return torch.float16
     return torch.bfloat16
 
 

@@ -946,7 +946,8 @@ def residual_blocks_let_depth_train(
         model = nn.Sequential(first, *blocks, last).to(device)
         # Before any training: what reaches the weights of each block?
         F.mse_loss(model(x), y).backward()
-        norms = [block.layer.weight.grad.norm().item() for block in blocks]
+        gradients = [block.layer.weight.grad for block in blocks]
+        norms = [torch.linalg.vector_norm(part).item() for part in gradients]
 
         optimizer = torch.optim.Adam(model.parameters(), lr=lr)
         for _ in range(steps):
@@ -2077,9 +2078,10 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def amp_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16, or float16 for a CUDA GPU without bfloat16."""
-    cuda = device.type == "cuda"
-    if cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
+    if device.type == "cuda":
+        with torch.cuda.device(device):  # of several, this one is asked
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                return torch.float16
     return torch.bfloat16
 
 

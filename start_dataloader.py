@@ -1029,7 +1029,7 @@ def an_embedding_bag_is_the_mean_of_its_vectors() -> dict[str, Tensor]:
         print(f"{how:14}  passage 0: {row}")
     # Without the mask the vector of number 0 is taken for that of a word.
     wrong = vectors[padded].mean(dim=1)
-    off = (wrong - means["bag"])[1].norm()
+    off = torch.linalg.vector_norm((wrong - means["bag"])[1])
     print(f"without the mask passage 1, the shortest, is {off:.2f} away")
     assert off > 0.1
     return means
@@ -2070,9 +2070,10 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def amp_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16, or float16 for a CUDA GPU without bfloat16."""
-    cuda = device.type == "cuda"
-    if cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
+    if device.type == "cuda":
+        with torch.cuda.device(device):  # of several, this one is asked
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                return torch.float16
     return torch.bfloat16
 
 
