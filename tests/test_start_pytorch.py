@@ -521,8 +521,8 @@ def test_mixed_precision_ends_within_2_percent(trained):
 
 def test_mixed_precision_halves_what_is_kept(trained):
     (_, whole, _), (_, mixed, _) = trained[1].values()
-    # Backward needs the input of each layer, 512 samples of it: 4 bytes a number
-    # in float32, 2 in bfloat16.
+    # Backward needs the input of each layer, 512 samples of it: 4 bytes a
+    # number in float32, 2 in bfloat16.
     numbers = 512 * (64 + 256 + 256)
     assert math.isclose(whole, 4 * numbers / 1e6)
     assert math.isclose(mixed, 2 * numbers / 1e6)
