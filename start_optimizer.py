@@ -1251,7 +1251,7 @@ def a_checkpoint_resumes_bit_for_bit(*, epochs: int = 4) -> dict[str, float]:
             print(f"{forget:12} left out: off by {differences[forget]:.6f}")
             assert (differences[forget] == 0) == (forget == "nothing")
 
-        # A crash in the middle of writing: the last good file is still there.
+        # A save that fails: the last good file is still there.
         before = path.read_bytes()
         with caught(TypeError, "pickle"):
             Checkpoint(path).save({}, value=threading.Lock())
