@@ -1,7 +1,7 @@
 """Speed, side by side: the scripts' way and the usual one, in one run.
 
 Run    python tests/benchmark.py --data-dir DIR    (DIR/MNIST: the real MNIST)
-Needs  the four packages, an idle machine and about half an hour; --only NAME
+Needs  the four packages, an idle machine and a quarter of an hour; --only NAME
        runs one table. Without --data-dir, font digits stand in for MNIST, and
        the time to 99% is left out.
 
