@@ -137,12 +137,18 @@ def types_are_promoted_by_kind_first() -> dict[str, torch.dtype]:
         print(f"{expression:20} {name:9} {result.item()}")
     types = {name: result.dtype for name, result in results.items()}
 
-    # torch tells the rule for any two tensors. One without dimensions has,
-    # like a number of Python, a kind but no width.
+    # torch tells the rule for any two tensors. One without dimensions does not
+    # widen a tensor of its kind; if its kind is higher, its width counts.
     zero_dim = torch.tensor(1)  # int64, shape ()
     for left, right in ((whole, single), (half, brain), (byte, zero_dim)):
         assert (left + right).dtype == torch.result_type(left, right)
     assert (byte + zero_dim).dtype == torch.uint8
+    double = torch.tensor(0.5, dtype=torch.float64)  # shape ()
+    assert (single + double).dtype == torch.float32  # the same kind
+    assert (whole + double).dtype == torch.float64  # a higher kind
+    assert types["uint8 + int64"] == torch.int64  # the wider one
+    assert types["int64 + float16"] == torch.float16
+    assert types["float16 + bfloat16"] == torch.float32
     assert types["float16 + 2.0"] == torch.float16
     assert types["int64 + 2.0"] == types["int64 / int64"] == torch.float32
     assert results["uint8 + uint8"].item() == 144
@@ -786,9 +792,10 @@ def schedulers_come_to_rest(
 ) -> dict[str, tuple[float, float]]:
     """Learning-rate schedulers let the noise of single points die down.
 
-    One point a step at a constant rate keeps jumping about the line of least
-    squares; a rate that falls to 0 comes to rest on it. Returns schedule ->
-    (last rate, distance of w from least squares). Deeper: start_optimizer.py.
+    One point a step at a constant rate keeps jumping about the least squares;
+    with a rate that falls, w ends less than a quarter as far away. Returns
+    schedule -> (rate after the last epoch, distance of w from least squares).
+    Deeper: start_optimizer.py.
     """
     schedules = torch.optim.lr_scheduler
     constructors = {
@@ -971,8 +978,8 @@ def moving_a_tensor_returns_another(device: torch.device) -> dict[str, bool]:
     """Moving tensors between CPU and GPU makes a copy; `to` returns it.
 
     A tensor that is there already is returned itself. A module moves in place.
-    Returns what was tried -> whether it held; without an accelerator the
-    device is the CPU, and the last two lines are told, not shown.
+    Returns what was tried -> whether it held; on the CPU the two lines that
+    begin with "on a GPU" are told, not shown.
     """
     x = torch.tensor([1.0, 2.0, 3.0])
     there = x.to(device)
@@ -1225,7 +1232,7 @@ def mixed_precision_ends_at_the_same_loss(
         optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
         mixed = dtype != torch.float32
         autocast = torch.autocast(device.type, half, enabled=mixed)
-        # bfloat16 reaches as far down as float32: only float16 is scaled.
+        # bfloat16 has the exponents of float32; float16 has not: it is scaled.
         float16 = dtype == torch.float16
         scaler = torch.amp.GradScaler(device.type, enabled=float16)
 
@@ -1672,7 +1679,10 @@ def main() -> None:
         modules_are_functions_with_parameters: here,
         activations_bend_the_line: drawn,
         losses_punish_the_surely_wrong: here,
-        a_loader_makes_batches_of_a_dataset: {"workers": 0 if tiny else 1},
+        # A worker imports this script; the cells of a notebook are no file.
+        a_loader_makes_batches_of_a_dataset: {
+            "workers": 0 if tiny or "__file__" not in globals() else 1
+        },
         momentum_and_adam_win_the_race: {
             **drawn,
             "target": 0.5 if tiny else 0.1,
