@@ -13,16 +13,15 @@ import argparse
 import collections
 import contextlib
 import csv
-import difflib
 import io
 import itertools
+import linecache
 import math
 import multiprocessing
 import os
 import pickle
 import random
 import re
-import signal
 import socket
 import struct
 import subprocess
@@ -31,13 +30,15 @@ import tempfile
 import textwrap
 import threading
 import time
+import timeit
+import traceback
 import warnings
 import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pydoc_data import topics
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -2046,26 +2047,20 @@ def mistakes_give_wrong_numbers() -> dict[str, tuple]:
 # %%
 # The helpers below are the same, to the byte, in all five scripts.
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the named device, or for "auto" the best one present.
-
-    Raises `argparse.ArgumentTypeError` for one that cannot be used here.
-    """
+    """Return that device, or the best; `ArgumentTypeError` if it fails."""
     if name == "auto":
-        # Without the check a CUDA build says "cuda" where there is no GPU.
         found = torch.accelerator.current_accelerator(check_available=True)
         return found or torch.device("cpu")
     if name.partition(":")[0] not in ("cpu", "cuda", "mps", "xpu"):
         known = "auto, cpu, cuda, cuda:1, mps, xpu"
         raise argparse.ArgumentTypeError(f"{name!r} is none of {known}")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)  # fails where there is no such device
+        torch.empty(1, device=name)  # fails where there is no such device
     except (RuntimeError, AssertionError) as error:
         reason = re.split(r"\.?\s*\n|\. ", str(error))[0]  # one sentence of it
-        raise argparse.ArgumentTypeError(
-            f"{name!r} cannot be used here, auto can: {reason}"
-        ) from None
-    return device
+        text = f"{name!r} cannot be used here, auto can: {reason}"
+        raise argparse.ArgumentTypeError(text) from None
+    return torch.device(name)
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:
@@ -2077,120 +2072,139 @@ def amp_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
+def product_seconds(dtype: torch.dtype) -> float:
+    """Return the seconds that a 256 x 256 matrix product takes on the CPU."""
+    matrix = torch.ones(256, 256, dtype=dtype)
+    return min(timeit.repeat(lambda: matrix @ matrix, number=1))
+
+
 @contextlib.contextmanager
 def caught(error_type: type[Exception], message: str) -> Iterator[None]:
-    """Print the error or warning that the block must raise, or fail."""
+    """Print the line that must fail, its error, and the right line after it."""
     try:
         with warnings.catch_warnings():
-            if issubclass(error_type, Warning):  # then it stops the block
+            if issubclass(error_type, Warning):
                 warnings.simplefilter("error", error_type)
             yield
     except error_type as error:
         assert message in str(error), error
-        # Plain text, a blank between words, as wide as a terminal.
+        place = traceback.extract_tb(error.__traceback__)[1]  # in the section
+        after = linecache.getline(place.filename, place.lineno + 1).strip()
         plain = re.sub(r"\x1b\[\d*m", "", str(error))  # some are in colour
-        text = " ".join([f"{type(error).__name__}:", *plain.split()])
-        print(textwrap.fill(text, 79, subsequent_indent="    ", max_lines=3))
+        text = " ".join([f"{error_type.__name__}:", *plain.split()])
+        print("mistake: ", place.line)
+        print(textwrap.indent(textwrap.fill(text, 69, max_lines=3), " " * 10))
+        if "  # right: " in after:
+            print("right:   ", after.replace("  # right:", "  #"))
     else:
         raise AssertionError(f"no {error_type.__name__} with {message!r}")
 
 
 def save_figure(figure: Figure, name: str, folder: Path) -> None:
-    """Write `figure` to `folder` as a PNG and print where it is."""
+    """Write `figure` to `folder` as a PNG, whole or not, and print where."""
     path = folder / f"{name}.png"
-    partial = folder / f"{name}.png.partial"  # so that `path` is always whole
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(partial, dpi=100, format="png")
-        partial.replace(path)
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            figure.savefig(Path(own, path.name), dpi=100)
+            Path(own, path.name).replace(path)
     except OSError as error:
-        # A string as exit code is printed as one line, with status 1.
         raise SystemExit(f"--figures {folder}: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):  # there is none after a good end
-            partial.unlink()
-    print(f"figure  {path}")
+    print(f"figure:   {path}")
 
 
-class CommandLine(argparse.ArgumentParser):
-    """A parser that answers bad input with one line, and fits notebooks."""
-
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
-        """Parse; in a notebook, where the line is the kernel's, nothing."""
-        if args is None and sys.argv[0].endswith("kernel_launcher.py"):
-            args = []
-        return super().parse_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with status 2 and the message, without the usage."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def make_parser(description: str) -> CommandLine:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the flags that all five scripts share."""
+    if not __debug__:
+        raise SystemExit("leave out -O: the assertions are the lesson")
     title = description.splitlines()[0]
-    parser = CommandLine(description=title, allow_abbrev=False)
-    # For `run`; `kept` says what is left of an interrupted run.
-    parser.set_defaults(error=parser.error, kept=str)
+    parser = argparse.ArgumentParser(description=title, allow_abbrev=False)
     flag = parser.add_argument
-    name = "auto, cpu, cuda, cuda:1, mps, xpu"
-    flag("--device", type=pick_device, default="auto", help=name)
-    flag("--amp", action=argparse.BooleanOptionalAction, default=False)
+    flag("--device", type=pick_device, default="auto", help="cpu, cuda:1 ...")
+    flag("--amp", action="store_true", help="train in mixed precision")
     flag("--tiny", action="store_true", help="tiny data, a few steps")
-    flag("--figures", type=Path, default=Path("figures"), metavar="DIR")
+    flag("--figures", type=Path, default="figures", help="folder to draw to")
     flag("--show", action="store_true", help="open the figures in windows")
     flag("--list", action="store_true", help="list the sections, run none")
-    flag("--only", nargs="+", metavar="NAME", help="run these sections")
+    flag("--only", nargs="+", metavar="PART", help="part of name or chapter")
+    flag("--step", action="store_true", help="source, Enter, then results")
     return parser
 
 
-def run(sections: dict[Callable, dict], args: argparse.Namespace) -> None:
-    """Announce each section by its name and claim, then run it."""
-    names = [section.__name__ for section in sections]
-    for name in args.only or []:
-        if name not in names:
-            # Half a name finds its section, and so does a misspelt one.
-            near = [longer for longer in names if name in longer]
-            near = near or difflib.get_close_matches(name, names, cutoff=0)
-            near = ", ".join(near)
-            args.error(f"argument --only: no section {name!r}, nearest: {near}")
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line; in a notebook it is the kernel's, so nothing."""
+    notebook = not hasattr(sys.modules["__main__"], "__file__")
+    args = parser.parse_args([] if notebook else None)
+    args.error = parser.error  # for what `run` finds
+    with contextlib.suppress(AttributeError):  # in a notebook
+        sys.stdout.reconfigure(errors="backslashreplace")
     if args.show and plt.get_backend().lower() == "agg":
-        args.error(f"argument --show: no display here, look in {args.figures}")
+        parser.error(f"argument --show: no display here, see {args.figures}")
+    folder = args.figures.absolute()
+    nearest = next(filter(os.path.exists, [folder, *folder.parents]))
+    if not (os.path.isdir(nearest) and os.access(nearest, os.W_OK)):
+        parser.error(f"argument --figures: {nearest} is no folder to write to")
+    if args.tiny:  # tiny data gains nothing from a second thread
+        torch.set_num_threads(1)
+    if args.amp and args.device.type == "cpu" and not args.list:
+        slower = product_seconds(torch.bfloat16) / product_seconds(torch.float)
+        if slower > 1.2:
+            print(f"--amp: here 16 bits take {slower:.1f} times as long as 32")
+    return args
 
-    def interrupt(number: int, _) -> None:
-        """End the run after Ctrl-C or kill; files are closed on the way."""
-        if os.getpid() != own_id:  # in a worker, which ends with its loader
-            return
-        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
-        line = f"interrupted in {section.__name__}{args.kept()}"
-        print(line, file=sys.__stderr__)
-        # In a __del__ Python would print the exception and go on.
-        sys.unraisablehook = lambda _: os._exit(128 + number)
-        raise SystemExit(128 + number)  # 130 or 143, as a shell expects
 
-    own_id = os.getpid()
-    # No folder's name can break a console, and a pipe shows each line at once.
-    if hasattr(sys.stdout, "reconfigure"):  # a notebook has no such console
-        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
+def asked_for(chapters: dict[str, dict], args: argparse.Namespace) -> set:
+    """Return the sections with a part of --only in their name or chapter."""
+    places = {}
+    for chapter, sections in chapters.items():
+        places |= {s: f"{chapter}\n{s.__name__}".casefold() for s in sections}
+    asked = set()
+    for part in args.only or [""]:
+        found = {s for s in places if part.casefold() in places[s]}
+        if not found:
+            args.error(f"argument --only: {part!r} is in no name, see --list")
+        asked |= found
+    return asked
+
+
+def read_first(section: Callable) -> None:
+    """Print the cell of a section, classes and all, and wait for Enter."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    for cell in re.split(r"^# %%.*\n", text, flags=re.MULTILINE):
+        if f"def {section.__name__}(" in cell:
+            print(f"\n{cell.strip()}\n")
+    input("[Enter runs it, Ctrl-C ends] ")
+
+
+def run(chapters: dict[str, dict], args: argparse.Namespace) -> None:
+    """Run, or list, what --only asks for, and say how it ended."""
+    asked = asked_for(chapters, args)
     try:
-        for section, options in sections.items():
-            if args.only and section.__name__ not in args.only:
-                continue
-            claim = section.__doc__.splitlines()[0]
-            print(f"\n--- {section.__name__}\n    {claim}\n")
-            if not args.list:
-                section(**options)
-        if args.show:
-            plt.show()
-    except OSError as error:
-        if error.filename or not error.errno:
-            raise  # not the output: a mistake, and the traceback says where
-        sys.stdout = None  # or Python would try once more at the end
-        if isinstance(error, BrokenPipeError):  # as in `| head -1`: enough read
-            raise SystemExit(128 + 13) from None  # SIGPIPE, as other filters
-        raise SystemExit(f"cannot go on: {error.strerror}") from None
+        for chapter, sections in chapters.items():
+            if asked.intersection(sections):
+                print(f"\n=== {chapter} ===")
+            for section, options in sections.items():
+                if section not in asked:
+                    continue
+                claim = section.__doc__.splitlines()[0]
+                gap = "" if args.list else "\n"
+                print(f"{gap}--- {section.__name__}\n    {claim}", flush=True)
+                if args.step and not args.list:
+                    read_first(section)
+                if not args.list:
+                    print()
+                    section(**options)
+        if not args.list:
+            print("\nErrors above were made on purpose, and every claim held.")
+            if args.show:
+                plt.show()
+        sys.stdout.flush()
+    except (KeyboardInterrupt, EOFError):
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # as in `| head`: enough was read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 # %%
@@ -2221,7 +2235,7 @@ def main() -> None:
     flag("--labels", type=Path, metavar="FILE.csv", help="file name, label")
     flag("--workers", type=number(int, 2, 64), default=2, help="2 or more")
     flag("--start-method", choices=start_methods, help="by system")
-    args = parser.parse_args()
+    args = parse(parser)
     # What no single flag can know.
     if (args.images is None) != (args.labels is None):
         parser.error("argument --images: needs --labels, and --labels it")
@@ -2241,60 +2255,71 @@ def main() -> None:
     method = {"start_method": args.start_method}
     shared = {"workers": args.workers, **method}
     drawn = {"figures": args.figures}
-    sections = {
-        a_loader_is_six_lines_of_python: {},
-        ready_made_data_are_transformed_when_indexed: {
-            **drawn,
-            "data": data,
-            "name": args.data,
-            "data_dir": args.data_dir,
+    chapters = {
+        "Data sets and images": {
+            a_loader_is_six_lines_of_python: {},
+            ready_made_data_are_transformed_when_indexed: {
+                **drawn,
+                "data": data,
+                "name": args.data,
+                "data_dir": args.data_dir,
+            },
+            a_folder_and_a_table_are_a_data_set: {
+                "data": data,
+                "folder": args.images,
+                "table": args.labels,
+            },
+            bytes_become_normalized_tensors: {"data": data},
+            a_transform_moves_image_and_box_together: {**drawn, "data": data},
+            every_epoch_shuffles_and_the_last_batch_is_smaller: {},
+            splits_keep_groups_apart_or_classes_in_proportion: {},
+            weights_draw_a_rare_class_as_often: {},
         },
-        a_folder_and_a_table_are_a_data_set: {
-            "data": data,
-            "folder": args.images,
-            "table": args.labels,
+        "Text and sound": {
+            words_become_numbers: {},
+            batches_of_like_length_waste_less_padding: {
+                "count": 800 if tiny else 2_400
+            },
+            an_embedding_bag_is_the_mean_of_its_vectors: {},
+            two_tones_tell_the_key_of_a_telephone: {
+                **drawn,
+                "takes": 1 if tiny else 4,
+            },
         },
-        bytes_become_normalized_tensors: {"data": data},
-        a_transform_moves_image_and_box_together: {**drawn, "data": data},
-        every_epoch_shuffles_and_the_last_batch_is_smaller: {},
-        splits_keep_groups_apart_or_classes_in_proportion: {},
-        weights_draw_a_rare_class_as_often: {},
-        words_become_numbers: {},
-        batches_of_like_length_waste_less_padding: {
-            "count": 800 if tiny else 2_400
+        "Workers and speed": {
+            a_stream_is_shared_out_among_its_workers: shared,
+            a_mapped_file_is_read_only_where_it_is_touched: {
+                "rows": 5_000 if tiny else 50_000
+            },
+            one_seed_repeats_all_workers: shared,
+            workers_help_where_samples_wait: {
+                **shared,
+                "count": 16 if tiny else 64,
+            },
+            a_loader_is_slow_one_sample_at_a_time: {
+                "data": data,
+                "device": device,
+            },
+            a_batch_travels_while_the_device_computes: {
+                "data": data,
+                "device": device,
+                "half": half if args.amp else None,
+            },
+            a_clock_must_wait_for_the_device: {
+                "device": device,
+                "size": 200 if tiny else 1_000,
+            },
+            batches_keep_the_shape_of_their_samples: {"device": device},
         },
-        an_embedding_bag_is_the_mean_of_its_vectors: {},
-        two_tones_tell_the_key_of_a_telephone: {
-            **drawn,
-            "takes": 1 if tiny else 4,
+        "Mistakes": {
+            mistakes_stop_the_loader: {},
+            mistakes_stop_image_text_and_sound: {},
+            mistakes_wait_for_the_first_worker: method,
+            mistakes_give_wrong_samples: {},
+            mistakes_give_wrong_numbers: {},
         },
-        a_stream_is_shared_out_among_its_workers: shared,
-        a_mapped_file_is_read_only_where_it_is_touched: {
-            "rows": 5_000 if tiny else 50_000
-        },
-        one_seed_repeats_all_workers: shared,
-        workers_help_where_samples_wait: {
-            **shared,
-            "count": 16 if tiny else 64,
-        },
-        a_loader_is_slow_one_sample_at_a_time: {"data": data, "device": device},
-        a_batch_travels_while_the_device_computes: {
-            "data": data,
-            "device": device,
-            "half": half if args.amp else None,
-        },
-        a_clock_must_wait_for_the_device: {
-            "device": device,
-            "size": 200 if tiny else 1_000,
-        },
-        batches_keep_the_shape_of_their_samples: {"device": device},
-        mistakes_stop_the_loader: {},
-        mistakes_stop_image_text_and_sound: {},
-        mistakes_wait_for_the_first_worker: method,
-        mistakes_give_wrong_samples: {},
-        mistakes_give_wrong_numbers: {},
     }
-    run(sections, args)
+    run(chapters, args)
 
 
 if __name__ == "__main__":

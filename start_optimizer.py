@@ -14,20 +14,21 @@ Symbols  w weight, b bias, z scores, g gradient, v velocity, e a share;
 import argparse
 import contextlib
 import copy
-import difflib
 import functools
 import io
+import linecache
 import math
 import os
 import pickle
 import re
-import signal
 import socket
 import sys
 import tempfile
 import textwrap
 import threading
 import time
+import timeit
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -1678,7 +1679,7 @@ class Trainer:
 
     def stop(self, reason: str) -> NoReturn:
         """End the run before nan is remembered: the last checkpoint is good."""
-        instead = "a smaller --lr" + (" or --no-amp" if self.half else "")
+        instead = "a smaller --lr" + (" or no --amp" if self.half else "")
         epoch = len(self.losses) + 1
         raise SystemExit(f"epoch {epoch}, {reason}; try {instead}")
 
@@ -1849,26 +1850,20 @@ def train_validate_test(
 # %%
 # The helpers below are the same, to the byte, in all five scripts.
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the named device, or for "auto" the best one present.
-
-    Raises `argparse.ArgumentTypeError` for one that cannot be used here.
-    """
+    """Return that device, or the best; `ArgumentTypeError` if it fails."""
     if name == "auto":
-        # Without the check a CUDA build says "cuda" where there is no GPU.
         found = torch.accelerator.current_accelerator(check_available=True)
         return found or torch.device("cpu")
     if name.partition(":")[0] not in ("cpu", "cuda", "mps", "xpu"):
         known = "auto, cpu, cuda, cuda:1, mps, xpu"
         raise argparse.ArgumentTypeError(f"{name!r} is none of {known}")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)  # fails where there is no such device
+        torch.empty(1, device=name)  # fails where there is no such device
     except (RuntimeError, AssertionError) as error:
         reason = re.split(r"\.?\s*\n|\. ", str(error))[0]  # one sentence of it
-        raise argparse.ArgumentTypeError(
-            f"{name!r} cannot be used here, auto can: {reason}"
-        ) from None
-    return device
+        text = f"{name!r} cannot be used here, auto can: {reason}"
+        raise argparse.ArgumentTypeError(text) from None
+    return torch.device(name)
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:
@@ -1880,120 +1875,139 @@ def amp_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
+def product_seconds(dtype: torch.dtype) -> float:
+    """Return the seconds that a 256 x 256 matrix product takes on the CPU."""
+    matrix = torch.ones(256, 256, dtype=dtype)
+    return min(timeit.repeat(lambda: matrix @ matrix, number=1))
+
+
 @contextlib.contextmanager
 def caught(error_type: type[Exception], message: str) -> Iterator[None]:
-    """Print the error or warning that the block must raise, or fail."""
+    """Print the line that must fail, its error, and the right line after it."""
     try:
         with warnings.catch_warnings():
-            if issubclass(error_type, Warning):  # then it stops the block
+            if issubclass(error_type, Warning):
                 warnings.simplefilter("error", error_type)
             yield
     except error_type as error:
         assert message in str(error), error
-        # Plain text, a blank between words, as wide as a terminal.
+        place = traceback.extract_tb(error.__traceback__)[1]  # in the section
+        after = linecache.getline(place.filename, place.lineno + 1).strip()
         plain = re.sub(r"\x1b\[\d*m", "", str(error))  # some are in colour
-        text = " ".join([f"{type(error).__name__}:", *plain.split()])
-        print(textwrap.fill(text, 79, subsequent_indent="    ", max_lines=3))
+        text = " ".join([f"{error_type.__name__}:", *plain.split()])
+        print("mistake: ", place.line)
+        print(textwrap.indent(textwrap.fill(text, 69, max_lines=3), " " * 10))
+        if "  # right: " in after:
+            print("right:   ", after.replace("  # right:", "  #"))
     else:
         raise AssertionError(f"no {error_type.__name__} with {message!r}")
 
 
 def save_figure(figure: Figure, name: str, folder: Path) -> None:
-    """Write `figure` to `folder` as a PNG and print where it is."""
+    """Write `figure` to `folder` as a PNG, whole or not, and print where."""
     path = folder / f"{name}.png"
-    partial = folder / f"{name}.png.partial"  # so that `path` is always whole
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(partial, dpi=100, format="png")
-        partial.replace(path)
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            figure.savefig(Path(own, path.name), dpi=100)
+            Path(own, path.name).replace(path)
     except OSError as error:
-        # A string as exit code is printed as one line, with status 1.
         raise SystemExit(f"--figures {folder}: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):  # there is none after a good end
-            partial.unlink()
-    print(f"figure  {path}")
+    print(f"figure:   {path}")
 
 
-class CommandLine(argparse.ArgumentParser):
-    """A parser that answers bad input with one line, and fits notebooks."""
-
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
-        """Parse; in a notebook, where the line is the kernel's, nothing."""
-        if args is None and sys.argv[0].endswith("kernel_launcher.py"):
-            args = []
-        return super().parse_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with status 2 and the message, without the usage."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def make_parser(description: str) -> CommandLine:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the flags that all five scripts share."""
+    if not __debug__:
+        raise SystemExit("leave out -O: the assertions are the lesson")
     title = description.splitlines()[0]
-    parser = CommandLine(description=title, allow_abbrev=False)
-    # For `run`; `kept` says what is left of an interrupted run.
-    parser.set_defaults(error=parser.error, kept=str)
+    parser = argparse.ArgumentParser(description=title, allow_abbrev=False)
     flag = parser.add_argument
-    name = "auto, cpu, cuda, cuda:1, mps, xpu"
-    flag("--device", type=pick_device, default="auto", help=name)
-    flag("--amp", action=argparse.BooleanOptionalAction, default=False)
+    flag("--device", type=pick_device, default="auto", help="cpu, cuda:1 ...")
+    flag("--amp", action="store_true", help="train in mixed precision")
     flag("--tiny", action="store_true", help="tiny data, a few steps")
-    flag("--figures", type=Path, default=Path("figures"), metavar="DIR")
+    flag("--figures", type=Path, default="figures", help="folder to draw to")
     flag("--show", action="store_true", help="open the figures in windows")
     flag("--list", action="store_true", help="list the sections, run none")
-    flag("--only", nargs="+", metavar="NAME", help="run these sections")
+    flag("--only", nargs="+", metavar="PART", help="part of name or chapter")
+    flag("--step", action="store_true", help="source, Enter, then results")
     return parser
 
 
-def run(sections: dict[Callable, dict], args: argparse.Namespace) -> None:
-    """Announce each section by its name and claim, then run it."""
-    names = [section.__name__ for section in sections]
-    for name in args.only or []:
-        if name not in names:
-            # Half a name finds its section, and so does a misspelt one.
-            near = [longer for longer in names if name in longer]
-            near = near or difflib.get_close_matches(name, names, cutoff=0)
-            near = ", ".join(near)
-            args.error(f"argument --only: no section {name!r}, nearest: {near}")
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line; in a notebook it is the kernel's, so nothing."""
+    notebook = not hasattr(sys.modules["__main__"], "__file__")
+    args = parser.parse_args([] if notebook else None)
+    args.error = parser.error  # for what `run` finds
+    with contextlib.suppress(AttributeError):  # in a notebook
+        sys.stdout.reconfigure(errors="backslashreplace")
     if args.show and plt.get_backend().lower() == "agg":
-        args.error(f"argument --show: no display here, look in {args.figures}")
+        parser.error(f"argument --show: no display here, see {args.figures}")
+    folder = args.figures.absolute()
+    nearest = next(filter(os.path.exists, [folder, *folder.parents]))
+    if not (os.path.isdir(nearest) and os.access(nearest, os.W_OK)):
+        parser.error(f"argument --figures: {nearest} is no folder to write to")
+    if args.tiny:  # tiny data gains nothing from a second thread
+        torch.set_num_threads(1)
+    if args.amp and args.device.type == "cpu" and not args.list:
+        slower = product_seconds(torch.bfloat16) / product_seconds(torch.float)
+        if slower > 1.2:
+            print(f"--amp: here 16 bits take {slower:.1f} times as long as 32")
+    return args
 
-    def interrupt(number: int, _) -> None:
-        """End the run after Ctrl-C or kill; files are closed on the way."""
-        if os.getpid() != own_id:  # in a worker, which ends with its loader
-            return
-        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
-        line = f"interrupted in {section.__name__}{args.kept()}"
-        print(line, file=sys.__stderr__)
-        # In a __del__ Python would print the exception and go on.
-        sys.unraisablehook = lambda _: os._exit(128 + number)
-        raise SystemExit(128 + number)  # 130 or 143, as a shell expects
 
-    own_id = os.getpid()
-    # No folder's name can break a console, and a pipe shows each line at once.
-    if hasattr(sys.stdout, "reconfigure"):  # a notebook has no such console
-        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
+def asked_for(chapters: dict[str, dict], args: argparse.Namespace) -> set:
+    """Return the sections with a part of --only in their name or chapter."""
+    places = {}
+    for chapter, sections in chapters.items():
+        places |= {s: f"{chapter}\n{s.__name__}".casefold() for s in sections}
+    asked = set()
+    for part in args.only or [""]:
+        found = {s for s in places if part.casefold() in places[s]}
+        if not found:
+            args.error(f"argument --only: {part!r} is in no name, see --list")
+        asked |= found
+    return asked
+
+
+def read_first(section: Callable) -> None:
+    """Print the cell of a section, classes and all, and wait for Enter."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    for cell in re.split(r"^# %%.*\n", text, flags=re.MULTILINE):
+        if f"def {section.__name__}(" in cell:
+            print(f"\n{cell.strip()}\n")
+    input("[Enter runs it, Ctrl-C ends] ")
+
+
+def run(chapters: dict[str, dict], args: argparse.Namespace) -> None:
+    """Run, or list, what --only asks for, and say how it ended."""
+    asked = asked_for(chapters, args)
     try:
-        for section, options in sections.items():
-            if args.only and section.__name__ not in args.only:
-                continue
-            claim = section.__doc__.splitlines()[0]
-            print(f"\n--- {section.__name__}\n    {claim}\n")
-            if not args.list:
-                section(**options)
-        if args.show:
-            plt.show()
-    except OSError as error:
-        if error.filename or not error.errno:
-            raise  # not the output: a mistake, and the traceback says where
-        sys.stdout = None  # or Python would try once more at the end
-        if isinstance(error, BrokenPipeError):  # as in `| head -1`: enough read
-            raise SystemExit(128 + 13) from None  # SIGPIPE, as other filters
-        raise SystemExit(f"cannot go on: {error.strerror}") from None
+        for chapter, sections in chapters.items():
+            if asked.intersection(sections):
+                print(f"\n=== {chapter} ===")
+            for section, options in sections.items():
+                if section not in asked:
+                    continue
+                claim = section.__doc__.splitlines()[0]
+                gap = "" if args.list else "\n"
+                print(f"{gap}--- {section.__name__}\n    {claim}", flush=True)
+                if args.step and not args.list:
+                    read_first(section)
+                if not args.list:
+                    print()
+                    section(**options)
+        if not args.list:
+            print("\nErrors above were made on purpose, and every claim held.")
+            if args.show:
+                plt.show()
+        sys.stdout.flush()
+    except (KeyboardInterrupt, EOFError):
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # as in `| head`: enough was read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 # %%
@@ -2083,7 +2097,7 @@ def main() -> None:
             devices = torch.accelerator.device_count()
         if local_rank < devices:  # from here on that is what "cuda" means
             torch.accelerator.set_device_index(local_rank)
-    args = parser.parse_args()
+    args = parse(parser)
     # What no single flag can know.
     if args.resume and not args.checkpoint:
         parser.error("argument --resume: needs --checkpoint FILE")
@@ -2092,7 +2106,9 @@ def main() -> None:
             f"argument --checkpoint: {args.checkpoint} exists; "
             "add --resume, or name another file"
         )
-    trains = not args.only or "train_validate_test" in args.only
+    whole = "the whole run\ntrain_validate_test"
+    asked = [part.casefold() for part in args.only or [""]]
+    trains = any(part in whole for part in asked)
     if args.checkpoint and not trains:
         parser.error(
             "argument --checkpoint: train_validate_test writes it, and --only "
@@ -2136,84 +2152,93 @@ def main() -> None:
         settings["--epochs"], settings["--lr"] = epochs, options["lr"]
         checkpoint = Checkpoint(args.checkpoint, settings, writes=rank == 0)
 
-    def kept() -> str:
-        """Say how to go on where a run was interrupted."""
-        if checkpoint and checkpoint.path.exists():
-            return f"; --checkpoint {checkpoint.path} --resume goes on from it"
-        return "; no checkpoint was kept"
-
-    args.kept = kept
-
     # The table of contents, each section with the options that it gets.
     here = {"device": device}
     drawn = {"device": device, "figures": args.figures}
-    sections = {
-        digits_need_no_download: {**drawn, "count": 1_200 if tiny else 12_000},
-        a_split_by_image_flatters: {
-            **here,
-            "digits": digits,
-            "batch_size": 200 if tiny else 64,
-            "lr": 0.005 if tiny else 0.003,
+    chapters = {
+        "Digits": {
+            digits_need_no_download: {
+                **drawn,
+                "count": 1_200 if tiny else 12_000,
+            },
+            a_split_by_image_flatters: {
+                **here,
+                "digits": digits,
+                "batch_size": 200 if tiny else 64,
+                "lr": 0.005 if tiny else 0.003,
+            },
         },
-        losses_are_lines_of_arithmetic: here,
-        a_step_is_four_moves: here,
-        optimizers_differ_in_a_few_lines: drawn,
-        learning_rates_creep_arrive_or_explode: here,
-        a_range_test_finds_the_learning_rate: {
-            **drawn,
-            "digits": digits,
-            "steps": 60 if tiny else 120,
+        "Steps and rates": {
+            losses_are_lines_of_arithmetic: here,
+            a_step_is_four_moves: here,
+            optimizers_differ_in_a_few_lines: drawn,
+            learning_rates_creep_arrive_or_explode: here,
+            a_range_test_finds_the_learning_rate: {
+                **drawn,
+                "digits": digits,
+                "steps": 60 if tiny else 120,
+            },
+            schedules_move_once_an_epoch_or_once_a_batch: {
+                "figures": args.figures
+            },
         },
-        schedules_move_once_an_epoch_or_once_a_batch: {"figures": args.figures},
-        accumulated_gradients_equal_the_large_batch: here,
-        clipping_shortens_a_gradient_and_keeps_its_direction: here,
-        batch_means_are_weighted_by_batch_size: here,
-        eval_and_no_grad_switch_different_things: here,
-        convolution_and_augmentation_reach_unseen_typefaces: {
-            **drawn,
-            "digits": digits,
-            "augment": augment,
-            "epochs": 1 if tiny else 4,
-            "batch_size": 40 if tiny else 128,
-            "luck": 0.05 if tiny else 0.0,
+        "Measuring": {
+            accumulated_gradients_equal_the_large_batch: here,
+            clipping_shortens_a_gradient_and_keeps_its_direction: here,
+            batch_means_are_weighted_by_batch_size: here,
+            eval_and_no_grad_switch_different_things: here,
+            convolution_and_augmentation_reach_unseen_typefaces: {
+                **drawn,
+                "digits": digits,
+                "augment": augment,
+                "epochs": 1 if tiny else 4,
+                "batch_size": 40 if tiny else 128,
+                "luck": 0.05 if tiny else 0.0,
+            },
         },
-        mixed_precision_trains_as_well: {
-            **here,
-            "digits": digits,
-            "network": network,
-            "half": half,
-            "steps": 10 if tiny else 100,
+        "Scaling up": {
+            mixed_precision_trains_as_well: {
+                **here,
+                "digits": digits,
+                "network": network,
+                "half": half,
+                "steps": 10 if tiny else 100,
+            },
+            a_skipped_step_holds_the_schedule: {},
+            a_seed_repeats_a_run: {**here, "digits": digits},
+            compiling_changes_the_time_alone: {
+                **here,
+                "network": network,
+                "compiled": args.compile,
+            },
+            # A tiny run starts no second process: that alone takes seconds.
+            processes_average_their_gradients: {"processes": 1 if tiny else 2},
+            a_checkpoint_resumes_bit_for_bit: {},
         },
-        a_skipped_step_holds_the_schedule: {},
-        a_seed_repeats_a_run: {**here, "digits": digits},
-        compiling_changes_the_time_alone: {
-            **here,
-            "network": network,
-            "compiled": args.compile,
+        "Mistakes": {
+            mistakes_misplace_a_call: here,
+            mistakes_measure_wrongly: here,
+            mistakes_lose_what_was_learnt: {},
         },
-        # A tiny run starts no second process: that alone takes seconds.
-        processes_average_their_gradients: {"processes": 1 if tiny else 2},
-        a_checkpoint_resumes_bit_for_bit: {},
-        mistakes_misplace_a_call: here,
-        mistakes_measure_wrongly: here,
-        mistakes_lose_what_was_learnt: {},
-        train_validate_test: {
-            **drawn,
-            "data": data,
-            "network": network,
-            "augment": augment,
-            "half": half if args.amp else None,
-            "make_optimizer": functools.partial(optimizer_class, **options),
-            "epochs": epochs,
-            "batch_size": args.batch_size,
-            "seed": args.seed,
-            "compiled": args.compile,
-            "checkpoint": checkpoint,
-            "resume": args.resume,
+        "The whole run": {
+            train_validate_test: {
+                **drawn,
+                "data": data,
+                "network": network,
+                "augment": augment,
+                "half": half if args.amp else None,
+                "make_optimizer": functools.partial(optimizer_class, **options),
+                "epochs": epochs,
+                "batch_size": args.batch_size,
+                "seed": args.seed,
+                "compiled": args.compile,
+                "checkpoint": checkpoint,
+                "resume": args.resume,
+            },
         },
     }
     if not team:
-        run(sections, args)
+        run(chapters, args)
         return
 
     args.only = ["train_validate_test"]  # lessons are for one process
@@ -2225,7 +2250,7 @@ def main() -> None:
             if now and args.data != "digits":
                 data["train"]
             Team().total(torch.zeros(1, device=device))  # wait for the rest
-        run(sections, args)
+        run(chapters, args)
 
 
 if __name__ == "__main__":
