@@ -2,7 +2,7 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch>=2.7", "matplotlib>=3.9"]
 # ///
-"""PyTorch, the whole tour: from the first tensor to mixed precision.
+"""PyTorch, the whole tour: from the first tensor to a model of one's own.
 
 Run      python start_Pytorch.py      (no download, any device, 15 s)
 Read     README.md, "The tour"
@@ -13,6 +13,7 @@ Symbols  x input, y output or target, w weight, b bias, n number of points,
 
 import argparse
 import contextlib
+import copy
 import linecache
 import math
 import os
@@ -20,7 +21,6 @@ import re
 import sys
 import tempfile
 import textwrap
-import time
 import timeit
 import traceback
 import warnings
@@ -35,1472 +35,2313 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
+from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 
-# %%
-def tensors_compute_what_numpy_computes() -> dict[str, tuple]:
-    """Tensors beside NumPy: the same numbers, and `axis` is called `dim`.
-
-    On a matrix of shape (2, 3) whose rows have the lengths 3 and 6.
-    Returns name -> (NumPy's answer, torch's answer).
-    """
-    array = np.array([[1, 2, 2], [4, 4, 2]], dtype=np.float32)
-    tensor = torch.tensor([[1.0, 2.0, 2.0], [4.0, 4.0, 2.0]])
-    # Both ways across; the next section says who shares memory with whom.
-    assert torch.equal(torch.from_numpy(array), tensor)
-    assert np.array_equal(tensor.numpy(), array)
-
-    pairs = {
-        "arange(0, 6, 2)": (np.arange(0, 6, 2), torch.arange(0, 6, 2)),
-        "2 * x + 1": (2 * array + 1, 2 * tensor + 1),
-        "x @ x.T": (array @ array.T, tensor @ tensor.T),
-        "norm of all": (np.linalg.norm(array), torch.linalg.norm(tensor)),
-        "norm of rows": (
-            np.linalg.norm(array, axis=1),
-            torch.linalg.norm(tensor, dim=1),
-        ),
-        # The axis that is named is the one that disappears.
-        "mean, dim 0": (array.mean(axis=0), tensor.mean(dim=0)),
-        "mean, dim 1": (array.mean(axis=1), tensor.mean(dim=1)),
-    }
-    for name, (by_numpy, by_torch) in pairs.items():
-        assert np.allclose(by_numpy, by_torch.numpy()), name
-        shape = str(tuple(by_torch.shape))
-        rounded = np.round(by_torch.double().numpy(), 2).tolist()
-        print(f"{name:16} shape {shape:7} {rounded}")
-    # sqrt(1 + 4 + 4) and sqrt(16 + 16 + 4)
-    assert pairs["norm of rows"][1].tolist() == [3, 6]
-    return pairs
+# %% [markdown]
+# ## Tensors
+# A tensor is a grid of numbers of one type, on one device: a number, a row, a
+# table, a stack of tables. All data and all weights are tensors.
 
 
 # %%
-def numpy_memory_is_shared_or_copied() -> dict[str, bool]:
-    """`from_numpy` and `numpy()` share memory, `torch.tensor` copies.
+def a_tensor_has_shape_dtype_and_device(device: torch.device) -> None:
+    """Shape, dtype and device say all about a tensor but its numbers.
 
-    The proof is a change on one side, and a look at the other.
-    Returns call -> whether the change was seen.
+    shape: how many along each axis, here 2 rows of 3. Torch calls an axis a
+    dim, and counts dims from 0. dtype: the type of each number. device: where
+    the numbers are, "cpu" or for example "cuda:0", the first GPU.
     """
-    array = np.zeros(3, dtype=np.float32)
-    from_array = {
-        "torch.from_numpy(array)": torch.from_numpy(array),
-        "torch.as_tensor(array)": torch.as_tensor(array),
-        "torch.tensor(array)": torch.tensor(array),
-        "torch.from_numpy(array).clone()": torch.from_numpy(array).clone(),
-        # Another type needs other bytes, so sharing is impossible.
-        "torch.as_tensor(array, dtype=int32)": torch.as_tensor(
-            array, dtype=torch.int32
-        ),
-    }
-    array[0] = 7
-    seen = {call: copy[0].item() == 7 for call, copy in from_array.items()}
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device=device)
+    print("x.tolist() =", x.tolist())
+    print("x.shape    =", tuple(x.shape), " x.ndim =", x.ndim)
+    print("x.numel()  =", x.numel(), " numbers in all")
+    print("x.dtype    =", x.dtype)
+    print("x.device   =", x.device)
+    assert x.shape == (2, 3)
+    assert x.ndim == 2
+    assert x.numel() == 6
+    assert x.dtype == torch.float32  # four bytes a number
+    assert x.device.type == device.type
 
-    tensor = torch.zeros(3)
-    from_tensor = {
-        "tensor.numpy()": tensor.numpy(),
-        "tensor.numpy().copy()": tensor.numpy().copy(),
-        "np.array(tensor.tolist())": np.array(tensor.tolist()),
-    }
-    tensor[0] = 7
-    seen |= {call: bool(copy[0] == 7) for call, copy in from_tensor.items()}
-
-    for call, shared in seen.items():
-        print(f"{call:36} {'shares' if shared else 'copies'}")
-    assert list(seen.values()) == [1, 1, 0, 0, 0, 1, 0, 0]
-    return seen
+    number = x[1, 2]  # row 1, column 2: a tensor without dims
+    print("x[1, 2]    =", number, " shape", tuple(number.shape))
+    print("x[1, 2].item() =", number.item(), " a number of Python")
+    assert number.shape == ()
+    assert number.item() == 6.0
 
 
 # %%
-def types_are_promoted_by_kind_first() -> dict[str, torch.dtype]:
-    """Types: a float beats any integer; among equals the wider one wins.
+def five_ways_to_make_a_tensor(device: torch.device) -> None:
+    """From a list, filled, counted, like another one, or at random.
 
-    The kinds are bool, integer, float, complex. A Python number has a kind
-    but no width. Returns expression -> type of its result.
+    The type comes from the numbers: 1 makes integers (int64), 1.0 makes floats
+    (float32). All but the first take the shape as their first arguments.
     """
-    byte = torch.tensor([200], dtype=torch.uint8)
-    whole = torch.tensor([3])  # int64, what Python's int becomes
-    single = torch.tensor([0.5])  # float32, what Python's float becomes
-    half, brain = single.half(), single.bfloat16()
-    results = {
-        "int64 + float32": whole + single,  # NumPy would widen to float64
-        "int64 + float16": whole + half,
-        "float16 + 2.0": half + 2.0,  # a number does not widen a tensor
-        "int64 + 2.0": whole + 2.0,  # but it may bring another kind
-        "int64 / int64": whole / whole,
-        "int64 // int64": whole // whole,
-        "uint8 + uint8": byte + byte,  # stays a byte: 400 - 256 = 144
-        "uint8 + int64": byte + whole,
-        "float16 + bfloat16": half + brain,  # neither holds the other
-        "float32 > 0": single > 0,
-    }
-    for expression, result in results.items():
-        name = str(result.dtype).removeprefix("torch.")
-        print(f"{expression:20} {name:9} {result.item()}")
-    types = {name: result.dtype for name, result in results.items()}
+    torch.manual_seed(0)
+    from_list = torch.tensor([1, 2, 3], device=device)
+    filled = torch.full((2, 3), 7.0, device=device)
+    counted = torch.arange(0, 10, 3, device=device)  # the end is left out
+    like = torch.zeros_like(filled)
+    random = torch.rand(2, 3, device=device)  # even between 0 and 1
 
-    # torch tells the rule for any two tensors. One without dimensions does not
-    # widen a tensor of its kind; if its kind is higher, its width counts.
-    zero_dim = torch.tensor(1)  # int64, shape ()
-    for left, right in ((whole, single), (half, brain), (byte, zero_dim)):
-        assert (left + right).dtype == torch.result_type(left, right)
-    assert (byte + zero_dim).dtype == torch.uint8
-    double = torch.tensor(0.5, dtype=torch.float64)  # shape ()
-    assert (single + double).dtype == torch.float32  # the same kind
-    assert (whole + double).dtype == torch.float64  # a higher kind
-    assert types["uint8 + int64"] == torch.int64  # the wider one
-    assert types["int64 + float16"] == torch.float16
-    assert types["float16 + bfloat16"] == torch.float32
-    assert types["float16 + 2.0"] == torch.float16
-    assert types["int64 + 2.0"] == types["int64 / int64"] == torch.float32
-    assert results["uint8 + uint8"].item() == 144
-    assert types["int64 + float32"] == torch.float32
-    assert np.result_type(np.int64, np.float32) == np.float64
-    return types
+    print("torch.tensor([1, 2, 3])  ", from_list.tolist(), from_list.dtype)
+    print("torch.full((2, 3), 7.0)  ", filled.tolist())
+    print("torch.arange(0, 10, 3)   ", counted.tolist())
+    print("torch.zeros_like(filled) ", like.tolist())
+    print("torch.rand(2, 3)         ", random.shape, "0 <= each < 1")
+    assert from_list.tolist() == [1, 2, 3]
+    assert from_list.dtype == torch.int64
+    assert filled.tolist() == [[7, 7, 7], [7, 7, 7]]
+    assert counted.tolist() == [0, 3, 6, 9]
+    assert like.tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert random.shape == (2, 3)
+    assert 0 <= random.min() < random.max() < 1
 
 
 # %%
-def view_cuts_anew_and_permute_turns() -> dict[str, tuple]:
-    """`view` cuts the same row of numbers anew, `permute` turns the axes.
+def indexing_and_masks_pick_elements(device: torch.device) -> None:
+    """Numbers, slices, lists and masks as index; `:` keeps a whole dim."""
+    x = torch.arange(12, device=device).view(3, 4)
+    print("x =", x.tolist())
 
-    All numbers of a tensor lie in one row; number (i, j, ...) stands at
-    i * stride[0] + j * stride[1] + ... Returns name -> (shape, strides).
+    row = x[1]
+    column = x[:, -1]  # -1 is the last
+    block = x[:2, 1:3]  # the end of a slice is left out
+    picked = x[[2, 0]]
+    print("x[1]       =", row.tolist())
+    print("x[:, -1]   =", column.tolist())
+    print("x[:2, 1:3] =", block.tolist())
+    print("x[[2, 0]]  =", picked.tolist(), " rows 2 and 0")
+    assert row.tolist() == [4, 5, 6, 7]
+    assert column.tolist() == [3, 7, 11]
+    assert block.tolist() == [[1, 2], [5, 6]]
+    assert picked.tolist() == [[8, 9, 10, 11], [0, 1, 2, 3]]
+
+    mask = x > 7  # True or False for each element
+    print("x[x > 7]   =", x[mask].tolist(), " one dim is left")
+    assert mask.sum() == 4  # True counts as 1
+    assert x[mask].tolist() == [8, 9, 10, 11]
+
+    x[mask] = 0  # on the left of = the mask writes into x
+    print("x[x > 7] = 0 leaves", x.tolist())
+    assert x.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [0, 0, 0, 0]]
+
+
+# %%
+def slices_share_memory_lists_and_masks_copy(device: torch.device) -> None:
+    """A slice looks at the same memory; a list or mask as index copies."""
+    x = torch.tensor([0, 1, 2, 3], device=device)
+    sliced = x[1:3]
+    listed = x[[1, 2]]
+    masked = x[x > 2]
+    cloned = x[1:3].clone()
+    print("x =", x.tolist())
+    x += 10
+    print("after x += 10, the four that were picked before it:")
+    print("  x[1:3]         =", sliced.tolist(), " a view: it changed too")
+    print("  x[[1, 2]]      =", listed.tolist(), "   a copy")
+    print("  x[x > 2]       =", masked.tolist(), "      a copy")
+    print("  x[1:3].clone() =", cloned.tolist(), "   a copy")
+    assert sliced.tolist() == [11, 12]
+    assert listed.tolist() == [1, 2]
+    assert masked.tolist() == [3]
+    assert cloned.tolist() == [1, 2]
+
+    x[[1, 2]][0] = 99  # writes into the copy that x[[1, 2]] made
+    print("x[[1, 2]][0] = 99 leaves", x.tolist())
+    assert x.tolist() == [10, 11, 12, 13]
+    x[1:3][0] = 99  # a view of x
+    print("x[1:3][0] = 99    leaves", x.tolist())
+    assert x.tolist() == [10, 99, 12, 13]
+
+
+# %%
+def cat_makes_a_dim_longer_stack_a_new_one(device: torch.device) -> None:
+    """`cat` joins along a dim that is there, `stack` along a new one."""
+    x = torch.tensor([[1, 2, 3], [4, 5, 6]], device=device)  # (2, 3)
+    y = 10 * x
+
+    below = torch.cat([x, y])  # dim=0: (4, 3)
+    beside = torch.cat([x, y], dim=1)  # (2, 6)
+    stacked = torch.stack([x, y])  # (2, 2, 3): stacked[0] is x
+    print("x =", x.tolist(), " y =", y.tolist())
+    print("cat([x, y])        ", tuple(below.shape), below.tolist())
+    print("cat([x, y], dim=1) ", tuple(beside.shape))
+    print("  ", beside.tolist())
+    print("stack([x, y])      ", tuple(stacked.shape))
+    print("  ", stacked.tolist())
+    assert below.tolist() == [[1, 2, 3], [4, 5, 6], [10, 20, 30], [40, 50, 60]]
+    assert beside.tolist() == [[1, 2, 3, 10, 20, 30], [4, 5, 6, 40, 50, 60]]
+    assert stacked.shape == (2, 2, 3)
+    assert torch.equal(stacked[0], x)
+    assert torch.equal(stacked[1], y)
+
+
+# %%
+def unsqueeze_adds_a_dim_squeeze_drops_it(device: torch.device) -> None:
+    """`unsqueeze` puts a dim of size 1 in; `[None]` is its short form.
+
+    A model takes a batch: one image (1, 28, 28) has to become (1, 1, 28, 28).
     """
+    image = torch.rand(1, 28, 28, device=device)  # (channels, height, width)
+    batch = image.unsqueeze(0)  # (batch, channels, height, width)
+    short = image[None]
+    print("image              ", tuple(image.shape))
+    print("image.unsqueeze(0) ", tuple(batch.shape))
+    print("image[None]        ", tuple(short.shape))
+    assert batch.shape == (1, 1, 28, 28)
+    assert torch.equal(short, batch)
+
+    back = batch.squeeze(0)  # name the dim, it is dropped if its size is 1
+    every = batch.squeeze()  # every dim of size 1: often one too many
+    column = torch.arange(3, device=device)[:, None]  # (3,) to (3, 1)
+    print("batch.squeeze(0)   ", tuple(back.shape))
+    print("batch.squeeze()    ", tuple(every.shape), " the channel is gone too")
+    print("arange(3)[:, None] ", tuple(column.shape), column.tolist())
+    assert torch.equal(back, image)
+    assert every.shape == (28, 28)
+    assert column.tolist() == [[0], [1], [2]]
+
+
+# %%
+def view_and_reshape_keep_the_order_of_numbers() -> None:
+    """`view` cuts the same row of numbers anew; one size may be -1.
+
+    All numbers lie in one row in memory, the last dim next to each other. -1
+    stands for what is left: 10,000 * 3 * 28 * 28 / 10,000 = 2352.
+    """
+    x = torch.tensor([[0, 1, 2], [3, 4, 5]])
+    cut = x.view(3, 2)
+    print("x            =", x.tolist())
+    print("x.view(3, 2) =", cut.tolist())
+    assert cut.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert cut.data_ptr() == x.data_ptr()  # the same memory
+
     images = torch.zeros(10_000, 3, 28, 28, dtype=torch.uint8)
-    tensors = {
-        "images": images,
-        "view(10_000, -1)": images.view(10_000, -1),  # 3 * 28 * 28 = 2352
-        "view(-1, 784)": images.view(-1, 784),
-        "permute(0, 2, 3, 1)": images.permute(0, 2, 3, 1),
-    }
-    table = {}
-    for name, tensor in tensors.items():
-        table[name] = tuple(tensor.shape), tensor.stride()
-        print(f"{name:20} shape {str(table[name][0]):19}", end="")
-        print(f" strides {table[name][1]}")
-        assert tensor.data_ptr() == images.data_ptr()  # not one number moved
+    flat = images.view(10_000, -1)
+    rows = images.view(-1, 784)  # 28 * 28 = 784: each channel a row
+    print("images                 ", tuple(images.shape))
+    print("images.view(10_000, -1)", tuple(flat.shape))
+    print("images.view(-1, 784)   ", tuple(rows.shape))
+    assert flat.shape == (10_000, 2352)
+    assert rows.shape == (30_000, 784)
+    assert torch.equal(images.reshape(10_000, -1), flat)
+
     with caught(RuntimeError, "only one dimension can be inferred"):
-        images.view(-1, -1)  # two unknowns, one equation
+        images.view(-1, -1)
+    images.view(-1, 3 * 28 * 28)  # right: one unknown, one equation
 
-    # Small enough to see: both are (3, 2), only permute is the transpose.
-    grid = torch.tensor([[0, 1, 2], [3, 4, 5]])
-    cut, turned = grid.view(3, 2), grid.permute(1, 0)
-    print(f"{grid.tolist()} view {cut.tolist()}")
-    print(f"{'':22} permute {turned.tolist()}")
-    for i in range(3):
-        for j in range(2):
-            place = i * turned.stride(0) + j * turned.stride(1)
-            assert turned[i, j] == grid.flatten()[place] == grid[j, i]
 
-    # Turned, the numbers are out of order: view refuses, reshape copies.
+# %%
+def permute_turns_axes_contiguous_copies(device: torch.device) -> None:
+    """`permute` reads the same memory in another order of the axes.
+
+    Number (i, j) stands at i * stride(0) + j * stride(1) in memory. `view`
+    may refuse what is out of order; `reshape` copies where it has to.
+    """
+    x = torch.tensor([[0, 1, 2], [3, 4, 5]], device=device)
+    turned = x.permute(1, 0)  # for two dims also x.T
+    cut = x.view(3, 2)
+    print("x =", x.tolist(), " strides", x.stride())
+    print("x.permute(1, 0) =", turned.tolist(), " strides", turned.stride())
+    print("x.view(3, 2)    =", cut.tolist(), " no transpose")
+    assert turned.tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert cut.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert x.stride() == (3, 1)
+    assert turned.stride() == (1, 3)
+    assert turned.data_ptr() == x.data_ptr()
+    assert not turned.is_contiguous()
+
     with caught(RuntimeError, "view size is not compatible"):
         turned.view(6)
-    assert turned.reshape(6).tolist() == [0, 3, 1, 4, 2, 5]
-    assert turned.reshape(6).data_ptr() != grid.data_ptr()
-    assert cut.reshape(6).data_ptr() == grid.data_ptr()  # no need, no copy
-    return table
+    flat = turned.reshape(6)  # right: copies, as turned.contiguous().view(6)
+    print("turned.reshape(6) =", flat.tolist())
+    assert flat.tolist() == [0, 3, 1, 4, 2, 5]
+    assert flat.data_ptr() != x.data_ptr()
+    assert torch.equal(turned.contiguous().view(6), flat)
 
 
 # %%
-def slices_share_and_lists_copy() -> dict[str, bool]:
-    """Indexing with slices shares memory, with lists or masks it copies.
+def broadcasting_repeats_dims_of_size_1(device: torch.device) -> None:
+    """Shapes are lined up from the right; a size of 1 is repeated.
 
-    Written to, every index reaches the tensor itself.
-    Returns index -> whether a change of the tensor shows in the result.
+    (5, 1, 4, 1) with (3, 1, 1) gives (5, 3, 4, 1): at each place, from the
+    right, the sizes are equal, or one of them is 1 or missing.
     """
-    grid = torch.arange(12).view(3, 4)
-    parts = {
-        "grid[1]": grid[1],
-        "grid[:, 1:3]": grid[:, 1:3],
-        "grid[..., ::2]": grid[..., ::2],
-        "grid[None]": grid[None],  # (1, 3, 4)
-        "grid[[1, 2]]": grid[[1, 2]],
-        "grid[grid > 5]": grid[grid > 5],
-        "grid[1:].clone()": grid[1:].clone(),
-    }
-    before = {index: part.clone() for index, part in parts.items()}
-    grid += 100
-    shared = {}
-    for index, part in parts.items():
-        shared[index] = not torch.equal(part, before[index])
-        word = "shares" if shared[index] else "copies"
-        print(f"{index:18} {str(tuple(part.shape)):10} {word}")
-    assert list(shared.values()) == [True] * 4 + [False] * 3
-
-    # On the left of = the same mask writes in place, without any copy.
-    grid -= 100
-    grid[grid > 5] = 0
-    print(f"grid[grid > 5] = 0 leaves {grid.tolist()}")
-    assert grid.sum() == 0 + 1 + 2 + 3 + 4 + 5
-    return shared
-
-
-# %%
-def broadcasting_is_a_loop_that_nobody_writes() -> dict[str, Tensor]:
-    """Broadcasting lines shapes up from the right; a 1 repeats for free.
-
-    (5, 1, 4, 1) with (3, 1, 1) gives (5, 3, 4, 1): from the right, two sizes
-    must be equal, or one of them 1 or absent.
-    Returns the sum by broadcasting and by the loop.
-    """
-    x = torch.arange(20.0).view(5, 1, 4, 1)
-    y = torch.tensor([100.0, 200.0, 300.0]).view(3, 1, 1)
+    x = torch.arange(20, device=device).view(5, 1, 4, 1)
+    y = torch.tensor([100, 200, 300], device=device).view(3, 1, 1)
     total = x + y
+    print("x      (5, 1, 4, 1)")
+    print("y         (3, 1, 1)")
+    print("x + y ", tuple(total.shape))
+    assert total.shape == (5, 3, 4, 1)
 
-    looped = torch.empty(5, 3, 4, 1)
+    looped = torch.empty_like(total)
     for i in range(5):
         for j in range(3):
             for k in range(4):
-                # Where the size is 1 the only index is 0; absent is 1.
+                # Where the size is 1, the only index is 0.
                 looped[i, j, k, 0] = x[i, 0, k, 0] + y[j, 0, 0]
+    print("x[2, 0, 3, 0] + y[1, 0, 0] = 11 + 200 =", total[2, 1, 3, 0].item())
     assert torch.equal(total, looped)
-    for name, tensor in {"x": x, "y": y, "x + y": total}.items():
-        sizes = "".join(f"{size:3}" for size in tensor.shape)
-        print(f"{name:6}{sizes:>12}")
+    assert total[2, 1, 3, 0] == 211
 
-    # Nothing is repeated in memory: a repeated axis has stride 0.
     wide = y.expand(5, 3, 4, 1)
-    print(f"y stretched to {tuple(wide.shape)}: strides {wide.stride()}")
+    print("y.expand(5, 3, 4, 1) has strides", wide.stride(), " 0: no copy")
     assert wide.stride() == (0, 1, 0, 1)
-    assert torch.broadcast_shapes(x.shape, y.shape) == (5, 3, 4, 1)
-    with caught(RuntimeError, "must match the size"):
-        x + torch.ones(3, 2, 1)  # 4 against 2, and neither is 1
-    return {"broadcast": total, "loop": looped}
+    with caught(RuntimeError, "must match the size of tensor b (2)"):
+        x + torch.ones(3, 2, 1, device=device)
+    x + torch.ones(3, 4, 1, device=device)  # right: 4 meets 4
 
 
 # %%
-def einsum_sums_the_letters_that_vanish() -> dict[str, Tensor]:
-    """`einsum` names the axes; a letter that is not kept is summed over.
+def a_reduction_removes_the_dim_it_names(device: torch.device) -> None:
+    """`sum`, `mean`, `amax`, `argmax` along dim=0 or dim=1 or over all."""
+    x = torch.tensor([[1.0, 2.0, 6.0], [4.0, 5.0, 3.0]], device=device)
+    down = x.sum(dim=0)  # dim 0 is gone: (3,)
+    across = x.mean(dim=1)  # dim 1 is gone: (2,)
+    kept = x.mean(dim=1, keepdim=True)  # (2, 1): fits beside x again
+    largest = x.amax(dim=1)
+    place = x.argmax(dim=1)
+    running = x.cumsum(dim=1)  # no dim is gone: sums up to each place
 
-    "ij,jk->ik" is the sum over j of x[i, j] * y[j, k]: the matrix product.
-    Returns formula -> result.
+    print("x =", x.tolist())
+    print("x.sum()          =", x.sum().item())
+    print("x.sum(dim=0)     =", down.tolist(), " over the rows")
+    print("x.mean(dim=1)    =", across.tolist(), " over the columns")
+    print("  keepdim=True   =", kept.tolist())
+    print("x.amax(dim=1)    =", largest.tolist())
+    print("x.argmax(dim=1)  =", place.tolist(), " where they stand")
+    print("x.cumsum(dim=1)  =", running.tolist())
+    assert x.sum() == 21
+    assert down.tolist() == [5, 7, 9]
+    assert across.tolist() == [3, 4]
+    assert kept.tolist() == [[3], [4]]
+    assert largest.tolist() == [6, 5]
+    assert place.tolist() == [2, 1]
+    assert running.tolist() == [[1, 3, 9], [4, 9, 12]]
+
+
+# %%
+def where_gather_topk_select_without_a_loop(device: torch.device) -> None:
+    """`where` chooses, `gather` picks one in each row, `topk` the best k.
+
+    Logits are a model's raw scores: 3 samples (rows), 4 classes (columns).
     """
-    x = torch.arange(6.0).view(2, 3)
-    y = torch.arange(12.0).view(3, 4)
-    stack = torch.stack([x, x + 1])  # (2, 2, 3), two matrices
-    square = y[:, :3]  # (3, 3)
-    results = {
-        "ij,jk->ik": torch.einsum("ij,jk->ik", x, y),
-        "bij,jk->bik": torch.einsum("bij,jk->bik", stack, y),
-        "ij->ji": torch.einsum("ij->ji", x),
-        "ii->": torch.einsum("ii->", square),
-        "i,j->ij": torch.einsum("i,j->ij", x[0], y[0]),
-    }
-    # The first of them as the three loops that it stands for.
-    product = torch.zeros(2, 4)
+    logits = torch.tensor(
+        [[1.0, 5.0, 2.0, 0.0], [0.0, 1.0, 3.0, 4.0], [2.0, 6.0, 1.0, 7.0]],
+        device=device,
+    )
+    labels = torch.tensor([1, 2, 0], device=device)
+    print("logits =", logits.tolist())
+    print("labels =", labels.tolist())
+
+    positive = torch.where(logits > 2, logits, 0.0)
+    print("where(logits > 2, logits, 0.0)[0] =", positive[0].tolist())
+    assert positive[0].tolist() == [0, 5, 0, 0]
+    assert positive[2].tolist() == [0, 6, 0, 7]
+
+    own = logits.gather(1, labels[:, None])[:, 0]  # (3, 1) to (3,)
+    print("logits.gather(1, labels[:, None]) =", own.tolist())
+    for i in range(3):
+        assert own[i] == logits[i, labels[i]]
+
+    best = logits.topk(2, dim=1)
+    print("topk(2, dim=1).indices =", best.indices.tolist())
+    assert best.indices.tolist() == [[1, 2], [3, 2], [3, 1]]
+    assert best.values.tolist() == [[5, 2], [4, 3], [7, 6]]
+    found = (best.indices == labels[:, None]).any(dim=1)
+    print("label among the best two:", found.tolist())
+    assert found.tolist() == [True, True, False]
+
+
+# %%
+def tensors_compute_as_numpy_axis_is_dim() -> None:
+    """The same numbers as NumPy; what it calls `axis` is `dim` here.
+
+    The rows (1, 2, 2) and (4, 4, 2) have the norms, or lengths, 3 and 6.
+    """
+    array = np.array([[1, 2, 2], [4, 4, 2]], dtype=np.float32)
+    x = torch.tensor([[1.0, 2.0, 2.0], [4.0, 4.0, 2.0]])
+    print("array = x =", x.tolist())
+
+    total = 2 * x + 1
+    product = x @ x.T  # rows times rows: (2, 3) @ (3, 2)
+    mean = x.mean(dim=0)
+    norm = torch.linalg.norm(x, dim=1)
+    print("2 * x + 1        =", total.tolist())
+    print("x @ x.T          =", product.tolist())
+    print("x.mean(dim=0)    =", mean.tolist(), " array.mean(axis=0)")
+    print("linalg.norm(dim=1) =", norm.tolist(), " np.linalg.norm(axis=1)")
+    assert total.tolist() == [[3, 5, 5], [9, 9, 5]]
+    assert product.tolist() == [[9, 16], [16, 36]]
+    assert mean.tolist() == [2.5, 3, 2]
+    assert norm.tolist() == [3, 6]
+    assert (2 * array + 1).tolist() == total.tolist()
+    assert (array @ array.T).tolist() == product.tolist()
+    assert array.mean(axis=0).tolist() == mean.tolist()
+    assert np.linalg.norm(array, axis=1).tolist() == norm.tolist()
+
+
+# %%
+def from_numpy_shares_memory_tensor_copies() -> None:
+    """`from_numpy` and `numpy()` share memory; `torch.tensor` copies."""
+    array = np.zeros(3, dtype=np.float32)
+    shared = torch.from_numpy(array)
+    copied = torch.tensor(array)
+    array[0] = 7
+    print("array = zeros(3), two tensors made of it, then array[0] = 7")
+    print("torch.from_numpy(array) =", shared.tolist(), " shared")
+    print("torch.tensor(array)     =", copied.tolist(), " copied")
+    assert shared.tolist() == [7, 0, 0]
+    assert copied.tolist() == [0, 0, 0]
+
+    x = torch.zeros(3)
+    window = x.numpy()
+    own = x.numpy().copy()
+    x[0] = 7
+    print("x = zeros(3), two arrays made of it, then x[0] = 7")
+    print("x.numpy()               =", window.tolist(), " shared")
+    print("x.numpy().copy()        =", own.tolist(), " copied")
+    assert window.tolist() == [7, 0, 0]
+    assert own.tolist() == [0, 0, 0]
+
+
+# %%
+def type_promotion_finds_a_type_for_both() -> None:
+    """Two tensors give the smallest type that holds both their kinds.
+
+    The kinds, in order: bool, integer, float, complex. A float type wins over
+    any integer type. A plain number has a kind, and no width. On the CPU: mps
+    has no float64.
+    """
+    byte = torch.tensor([200], dtype=torch.uint8)  # 0..255
+    small = torch.tensor([-3], dtype=torch.int8)  # -128..127
+    whole = torch.tensor([3])  # int64
+    single = torch.tensor([0.5])  # float32
+    half = torch.tensor([0.5], dtype=torch.float16)
+    brain = torch.tensor([0.5], dtype=torch.bfloat16)
+
+    print("uint8 + int8       is", (byte + small).dtype, " holds both ranges")
+    print("uint8 + uint8      is", (byte + byte).dtype, " 200 + 200 =", end=" ")
+    print((byte + byte).item(), " 400 - 256: it wraps around")
+    print("int64 + float16    is", (whole + half).dtype)
+    print("float16 + bfloat16 is", (half + brain).dtype)
+    print("float16 + 2.0      is", (half + 2.0).dtype, " 2.0 has no width")
+    print("int64 + 2.0        is", (whole + 2.0).dtype, " a higher kind")
+    print("int64 / int64      is", (whole / whole).dtype, " // keeps int64")
+    print("float32 > 0        is", (single > 0).dtype)
+    assert (byte + small).dtype == torch.int16
+    assert (byte + byte).item() == 144
+    assert (byte + byte).dtype == torch.uint8
+    assert (whole + half).dtype == torch.float16
+    assert (half + brain).dtype == torch.float32
+    assert (half + 2.0).dtype == torch.float16
+    assert (whole + 2.0).dtype == torch.float32
+    assert (whole / whole).dtype == torch.float32
+    assert (whole // whole).dtype == torch.int64
+    assert (single > 0).dtype == torch.bool
+
+
+# %%
+def to_returns_a_tensor_on_another_device() -> None:
+    """`x.to(device)` leaves x where it is; the result is on the device.
+
+    Shown with "meta", a device that every machine has: its tensors have a
+    shape and a type, and no numbers. Only `+` is tried across devices.
+    """
+    # The check for a GPU; pick_device in this file knows Macs and others.
+    name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    assert torch.ones(2, device=device).sum() == 2
+    # Not printed: it is another one on another machine.
+
+    x = torch.tensor([1.0, 2.0, 3.0])
+    there = x.to("meta")
+    print("x.to('meta').device =", there.device, " x.device =", x.device)
+    assert there.device.type == "meta"
+    assert there.shape == (3,)
+    assert x.device.type == "cpu"
+
+    same = x.to("cpu")  # it is there already: no copy
+    print("x.to('cpu') is x   :", same is x)
+    assert same is x
+
+    layer = nn.Linear(3, 2)
+    moved = layer.to("meta")  # a module moves its own weights
+    print("layer.to('meta') is layer:", moved is layer)
+    assert moved is layer
+    assert layer.weight.device.type == "meta"
+
+    with caught(RuntimeError, "device"):
+        x + there
+    x + x.to("cpu")  # right: both on one device
+
+
+# %%
+def manual_seed_repeats_random_numbers() -> None:
+    """A seed restarts the stream of random numbers from its beginning.
+
+    On the CPU. A GPU has a generator and numbers of its own.
+    """
+    torch.manual_seed(0)
+    first = torch.rand(3)
+    after = torch.rand(3)  # the stream went on
+    torch.manual_seed(0)
+    again = torch.rand(3)
+    print("manual_seed(0), rand(3):", first.tolist())
+    print("rand(3)                :", after.tolist())
+    print("manual_seed(0), rand(3):", again.tolist())
+    assert torch.equal(again, first)
+    assert not torch.equal(after, first)
+
+    own = torch.Generator().manual_seed(0)  # a stream that nobody else uses
+    torch.rand(1)
+    drawn = torch.rand(3, generator=own)
+    print("a Generator, seed 0    :", drawn.tolist())
+    assert torch.equal(drawn, first)
+
+
+# %%
+def einsum_sums_over_letters_left_out(device: torch.device) -> None:
+    """`einsum` names the dims; a letter missing on the right is summed.
+
+    "ij,jk->ik": for each i and k the sum over j of x[i, j] * y[j, k], which
+    is the matrix product.
+    """
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device=device)
+    y = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]], device=device)
+    looped = torch.zeros(2, 2, device=device)
     for i in range(2):
-        for k in range(4):
+        for k in range(2):
             for j in range(3):
-                product[i, k] += x[i, j] * y[j, k]
-    by_name = {
-        "matrix product": (product, x @ y),
-        "one for each matrix of a stack": (stack[1] @ y, (stack @ y)[1]),
-        "transpose": (x.T, x.permute(1, 0)),
-        "trace": (square[0, 0] + square[1, 1] + square[2, 2], square.trace()),
-        "outer product": (x[0][:, None] * y[0], torch.outer(x[0], y[0])),
-    }
-    for (formula, result), (name, (slow, fast)) in zip(
-        results.items(), by_name.items(), strict=True
-    ):
-        last = result[1] if formula[:3] == "bij" else result
-        assert torch.equal(last, slow) and torch.equal(last, fast)
-        print(f"{formula:12} {name:31} {tuple(result.shape)}")
-    return results
+                looped[i, k] += x[i, j] * y[j, k]
+
+    product = torch.einsum("ij,jk->ik", x, y)
+    turned = torch.einsum("ij->ji", x)
+    total = torch.einsum("ij->i", x)
+    print("x =", x.tolist())
+    print("y =", y.tolist())
+    print("ij,jk->ik  x @ y        ", product.tolist())
+    print("ij->ji     x.T          ", turned.tolist())
+    print("ij->i      x.sum(dim=1) ", total.tolist())
+    assert product.tolist() == [[5, 11], [14, 23]]
+    assert torch.equal(product, looped)
+    assert torch.equal(product, x @ y)
+    assert turned.tolist() == [[1, 4], [2, 5], [3, 6]]
+    assert total.tolist() == [6, 15]
+
+    stack = torch.stack([x, x + 1])  # (2, 2, 3): a batch of two matrices
+    each = torch.einsum("bij,jk->bik", stack, y)
+    print("bij,jk->bik for x and x + 1:", each.tolist())
+    assert each.tolist() == [[[5, 11], [14, 23]], [[8, 15], [17, 27]]]
+
+
+# %% [markdown]
+# ## Automatic differentiation
+# Torch notes each operation on a tensor and then finds the derivative of the
+# result by each input. Deeper: start_autograd.py.
 
 
 # %%
-def selections_replace_loops(device: torch.device) -> dict[str, Tensor]:
-    """Reductions, `where`, `gather`, `topk`, `cumsum`: one use for each.
+def a_computation_graph_is_walked_backward(device: torch.device) -> None:
+    """Forward finds the values, `backward()` the slopes, from e to a, b.
 
-    Scores of four classes (columns) for three samples (rows).
-    Returns use -> answer; each equals the loop over the samples.
+    e = (a + b)(b + 1). With c = a + b and d = b + 1, e = c d. By hand
+    de/da = d; b acts on both factors: de/db = d + c. At a = 2, b = 1 these
+    are 2 and 5.
     """
-    rows = [[1.0, 5.0, 2.0, 0.0], [0.0, 1.0, 3.0, 4.0], [2.0, 6.0, 1.0, 7.0]]
-    scores = torch.tensor(rows, device=device)  # (3, 4)
-    right = [1, 2, 0]
-    labels = torch.tensor(right, device=device)
-    best_two = scores.topk(2, dim=1).indices  # (3, 2)
-    growing = scores[0].cumsum(dim=0)
-    answers = {
-        # sum, mean, amax, argmax: the named dim disappears.
-        "argmax, the guess": scores.argmax(dim=1),
-        "gather, score of the label": scores.gather(1, labels[:, None])[:, 0],
-        "topk, label among best two": (best_two == labels[:, None]).any(dim=1),
-        "where, scores below 2 made 0": torch.where(scores < 2, 0.0, scores)[0],
-        # A sum from i to k is a difference of two running sums.
-        "cumsum, sum of scores 1 to 2": growing[2] - growing[0],
-    }
-    # The same by sorting and picking, one row after the other.
-    ranked = [sorted(range(4), key=row.__getitem__)[::-1] for row in rows]
-    loops = {
-        "argmax": [order[0] for order in ranked],
-        "gather": [row[k] for row, k in zip(rows, right, strict=True)],
-        "topk": [
-            k in order[:2] for order, k in zip(ranked, right, strict=True)
-        ],
-        "where": [score if score >= 2 else 0 for score in rows[0]],
-        "cumsum": rows[0][1] + rows[0][2],
-    }
-    for (use, answer), expected in zip(
-        answers.items(), loops.values(), strict=True
-    ):
-        assert answer.tolist() == expected
-        print(f"{use:30} {answer.tolist()}")
-    return answers
-
-
-# %%
-def a_computation_graph_is_walked_backward() -> dict[str, float]:
-    """Computation graph of e = (a + b)(b + 1): the values, then the slopes.
-
-    c = a + b and d = b + 1, so e = c * d. By hand de/da = d, and b acts on
-    both factors: de/db = d + c. Deeper: start_autograd.py.
-    Returns name -> value, at a = 2 and b = 1.
-    """
-    a = torch.tensor(2.0, requires_grad=True)
-    b = torch.tensor(1.0, requires_grad=True)
+    a = torch.tensor(2.0, requires_grad=True, device=device)
+    b = torch.tensor(1.0, requires_grad=True, device=device)
     c = a + b
     d = b + 1
     e = c * d
-    e.backward()
-    values = {"c": c, "d": d, "e": e, "de/da": a.grad, "de/db": b.grad}
-    values = {name: tensor.item() for name, tensor in values.items()}
+    print("a = 2, b = 1")
+    print("c = a + b =", c.item(), " made by", c.grad_fn.name())
+    print("d = b + 1 =", d.item(), " made by", d.grad_fn.name())
+    print("e = c * d =", e.item(), " made by", e.grad_fn.name())
+    assert c == 3
+    assert d == 2
+    assert e == 6
+    assert e.grad_fn.name() == "MulBackward0"
+    assert e.grad_fn.next_functions[0][0] is c.grad_fn  # the way back
+    assert e.grad_fn.next_functions[1][0] is d.grad_fn
 
-    # Forward, each result noted the operation that made it; backward walked
-    # from e to c and d, and from there to a and b.
-    made_by = {"c": c, "d": d, "e": e}
-    for name, value in values.items():
-        node = made_by[name].grad_fn.name() if name in made_by else ""
-        print(f"{name:6} {value:3.0f}   {node}")
-    walked = [node for node, _ in e.grad_fn.next_functions]
-    assert walked == [c.grad_fn, d.grad_fn]
-    assert values["de/da"] == values["d"] == 2
-    assert values["de/db"] == values["d"] + values["c"] == 5
-    return values
+    e.backward()
+    print("a.grad = de/da = d     =", a.grad.item())
+    print("b.grad = de/db = d + c =", b.grad.item())
+    assert a.grad == 2
+    assert b.grad == 5
 
 
 # %%
-def autograd_finds_the_derivatives(device: torch.device) -> dict[str, list]:
-    """Automatic differentiation finds the slope that the formula has.
+def autograd_agrees_with_calculus(device: torch.device) -> None:
+    """`x.grad` is the derivative that the rules of calculus give.
 
-    f(x) = (x - 2)**2 has f'(x) = 2 (x - 2), so f'(1) = -2.
+    f(x) = (x - 2)^2 has f'(x) = 2 (x - 2), so f'(1) = -2.
     g(w) = 2 w1 w2 + w2 cos(w1) has the gradient
-    (2 w2 - w2 sin(w1), 2 w1 + cos(w1)), at (pi, 1) that is (2, 2 pi - 1).
-    Returns function -> gradient. Deeper: start_autograd.py.
+    (2 w2 - w2 sin(w1), 2 w1 + cos(w1)).
     """
     x = torch.tensor(1.0, requires_grad=True, device=device)
-    ((x - 2) ** 2).backward()  # the derivative arrives in x.grad
+    f = (x - 2) ** 2
+    f.backward()
+    print("f(x) = (x - 2)^2 at x = 1:", f.item())
+    print("  autograd", x.grad.item(), " by hand 2 (x - 2) = -2")
+    assert f == 1
+    assert x.grad == -2
+
     w = torch.tensor([math.pi, 1.0], requires_grad=True, device=device)
-    (2 * w[0] * w[1] + w[1] * w[0].cos()).backward()
-    gradients = {"f": [x.grad.item()], "g": w.grad.tolist()}
-    by_hand = {"f": [-2.0], "g": [2.0, 2 * math.pi - 1]}
-    for name, gradient in gradients.items():
-        found = ", ".join(f"{number:.4f}" for number in gradient)
-        formula = ", ".join(f"{number:.4f}" for number in by_hand[name])
-        print(f"gradient of {name}: autograd ({found}), formula ({formula})")
-        torch.testing.assert_close(gradient, by_hand[name], rtol=1e-5, atol=0)
-    return gradients
+    g = 2 * w[0] * w[1] + w[1] * w[0].cos()
+    g.backward()
+    print("g(w) = 2 w1 w2 + w2 cos(w1) at w = (pi, 1):")
+    print("  autograd", w.grad.tolist(), " by hand (2, 2 pi - 1)")
+    assert_close(w.grad.cpu(), torch.tensor([2, 2 * math.pi - 1]))
+
+    # At pi the sine is 0 and hides its term: at (pi/3, 2) nothing is 0.
+    w = torch.tensor([math.pi / 3, 2.0], requires_grad=True, device=device)
+    g = 2 * w[0] * w[1] + w[1] * w[0].cos()
+    g.backward()
+    first = 2 * 2 - 2 * math.sin(math.pi / 3)
+    second = 2 * math.pi / 3 + 0.5  # cos(pi/3) = 0.5
+    print("  at w = (pi/3, 2):")
+    print("  autograd", w.grad.tolist())
+    print("  by hand ", [first, second])
+    assert abs(first - 2.2679) < 1e-4
+    assert abs(second - 2.5944) < 1e-4
+    assert_close(w.grad.cpu(), torch.tensor([first, second]))
 
 
 # %%
-def gradient_descent_halves_the_distance(
-    device: torch.device, *, steps: int = 12, lr: float = 0.25
-) -> list[float]:
-    """Gradient descent on f(x) = (x - 2)**2: each step halves x - 2.
+def gradient_descent_halves_the_distance(device: torch.device) -> None:
+    """Each step x - 0.25 f'(x) halves the distance x - 2 to the minimum.
 
-    x - lr * 2 (x - 2) - 2 = (1 - 2 lr)(x - 2), so after n steps from x = 5 at
-    lr = 0.25, x = 2 + 3 * 0.5**n. Returns x after each step.
+    f(x) = (x - 2)^2. With learning rate 0.25 the step is x - 0.5 (x - 2), so
+    after n steps from 5 there remains x - 2 = 3 / 2^n.
     """
     x = torch.tensor(5.0, requires_grad=True, device=device)
-    path = [x.item()]
-    for _ in range(steps):
+    print("step       x   x - 2      f")
+    for step in range(1, 7):
         f = (x - 2) ** 2
         f.backward()
-        # Our own arithmetic on x is no part of f: it must not be recorded.
-        with torch.no_grad():
-            x -= lr * x.grad
-        x.grad = None  # or the next backward adds to it
-        path.append(x.item())
+        with torch.no_grad():  # the step itself is no part of f
+            x -= 0.25 * x.grad
+        x.grad = None  # or the next backward() adds to it
 
-    for step in range(0, steps + 1, 3):
-        gap = path[step] - 2
-        print(f"step {step:2}   x = {path[step]:.6f}   f = {gap**2:.6f}")
-    expected = [2 + 3 * (1 - 2 * lr) ** n for n in range(steps + 1)]
-    torch.testing.assert_close(path, expected, rtol=1e-5, atol=1e-5)
-    return path
+        gap = x.item() - 2
+        print(f"{step:4} {x.item():7.4f} {gap:7.4f} {gap**2:6.4f}")
+        assert gap == 3 / 2**step
 
 
 # %%
-def from_by_hand_to_by_library_the_loss_stays(
-    device: torch.device, *, n: int = 50, steps: int = 30, lr: float = 0.1
-) -> dict[str, tuple]:
-    """Linear regression: one part replaced at a time, the loss unchanged.
+def mse_gradient_by_formula_equals_autograd(device: torch.device) -> None:
+    """The gradient of the mean squared error is 2/n x^T (x w - y).
 
-    y = x w + noise with w = (-1, 2), x (n, 2). The gradient of the mean of
-    (x w - y)**2 is 2 / n * x^T (x w - y).
-    Returns stage -> (loss, w1, w2), all from w = 0 and after the same steps.
+    Linear regression: x (n, 2) are n = 50 points with two features, y (n,) the
+    targets, w (2,) the weights. The loss is the mean of (x w - y)^2.
     """
+    torch.manual_seed(0)
+    n = 50
+    x = torch.randn(n, 2)
+    noise = 0.1 * torch.randn(n)
+    y = x @ torch.tensor([-1.0, 2.0]) + noise  # true w = (-1, 2)
+    x = x.to(device)
+    y = y.to(device)
+
+    w = torch.tensor([0.5, 1.0], device=device, requires_grad=True)
+    loss = ((x @ w - y) ** 2).mean()
+    loss.backward()
+    with torch.no_grad():
+        formula = 2 / n * x.T @ (x @ w - y)
+    print("w        =", w.tolist())
+    print("autograd =", w.grad.tolist())
+    print("formula  =", formula.tolist())
+    assert_close(w.grad, formula)
+
+    # A third way: how much the loss grows for a small change of w1.
+    step = torch.tensor([0.01, 0.0], device=device)
+    with torch.no_grad():
+        ahead = ((x @ (w + step) - y) ** 2).mean()
+        behind = ((x @ (w - step) - y) ** 2).mean()
+    slope = (ahead - behind) / 0.02
+    print("slope along w1, from two losses:", slope.item())
+    assert_close(slope, w.grad[0], rtol=1e-3, atol=0)
+
+
+# %%
+def regression_points(count: int) -> tuple[Tensor, Tensor]:
+    """Return x (count, 2) and y = x (-1, 2) + noise, (count,)."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(n, 2, generator=generator)
-    noise = 0.1 * torch.randn(n, generator=generator)
-    y = x @ torch.tensor([-1.0, 2.0]) + noise
-    x, y = x.to(device), y.to(device)
+    x = torch.randn(count, 2, generator=generator)
+    noise = 0.1 * torch.randn(count, generator=generator)
+    return x, x @ torch.tensor([-1.0, 2.0]) + noise
 
-    def new_model() -> nn.Linear:
-        """Return a layer whose two weights are 0."""
-        model = nn.Linear(2, 1, bias=False, device=device)
-        nn.init.zeros_(model.weight)
-        return model
 
+def from_by_hand_to_by_library(device: torch.device) -> nn.Module:
+    """Three loops, ever more of torch in them, end at the same weights.
+
+    y = x w + noise with w = (-1, 2), 50 points, 30 steps from w = 0, learning
+    rate 0.1. Only the last loop is how one writes it.
+    """
+    x, y = regression_points(50)
+    x = x.to(device)
+    y = y.to(device)
+
+    # 1. All by hand: the gradient by formula.
     w = torch.zeros(2, device=device)
-    for _ in range(steps):  # 1. all by hand
-        w = w - lr * 2 / n * x.T @ (x @ w - y)
-    stages = {"by hand": w}
+    for _ in range(30):
+        w = w - 0.1 * 2 / 50 * x.T @ (x @ w - y)
+    print("1. by hand            w =", w.tolist())
+    by_hand = w
 
+    # 2. Autograd finds the gradient.
     w = torch.zeros(2, device=device, requires_grad=True)
-    for _ in range(steps):  # 2. autograd finds the gradient
-        ((x @ w - y) ** 2).mean().backward()
+    for _ in range(30):
+        loss = ((x @ w - y) ** 2).mean()
+        loss.backward()
         with torch.no_grad():
-            w -= lr * w.grad
+            w -= 0.1 * w.grad
         w.grad = None
-    stages["autograd"] = w
+    print("2. autograd           w =", w.tolist())
+    assert_close(w.detach(), by_hand)
 
-    # From here on (n, 1) comes out, and [:, 0] makes it the (n,) of y.
-    model = new_model()
-    for _ in range(steps):  # 3. a layer holds w, a function is the loss
-        F.mse_loss(model(x)[:, 0], y).backward()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter -= lr * parameter.grad
-        model.zero_grad()
-    stages["nn.Linear"] = model.weight[0]
-
-    model = new_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    for _ in range(steps):  # 4. an optimizer updates
+    # 3. A layer holds w, a function is the loss, an optimizer takes the step.
+    model = nn.Linear(2, 1, bias=False, device=device)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(30):
         optimizer.zero_grad()
-        F.mse_loss(model(x)[:, 0], y).backward()
+        loss = F.mse_loss(model(x)[:, 0], y)  # (50, 1) to (50,)
+        loss.backward()
         optimizer.step()
-    stages["torch.optim"] = model.weight[0]
-
-    model = new_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    loader = DataLoader(TensorDataset(x.cpu(), y.cpu()), batch_size=n)
-    for _ in range(steps):  # 5. a loader hands out the points
-        for batch_x, batch_y in loader:
-            # Data stay on the CPU, a batch moves when it is used.
-            batch_x, batch_y = batch_x.to(device), batch_y.to(device)
-            optimizer.zero_grad()
-            F.mse_loss(model(batch_x)[:, 0], batch_y).backward()
-            optimizer.step()
-    stages["DataLoader"] = model.weight[0]
-
-    results = {}
-    for stage, w in stages.items():
-        torch.testing.assert_close(w.detach(), stages["by hand"])
-        loss = F.mse_loss(x @ w, y).item()
-        results[stage] = loss, *w.tolist()
-        print(f"{stage:12} loss {loss:.6f}   w = ({w[0]:.4f}, {w[1]:.4f})")
-    return results
+    print("3. Linear, SGD        w =", model.weight[0].tolist())
+    print("   the points are made with w = [-1, 2]")
+    assert_close(model.weight[0].detach(), by_hand)
+    truth = torch.tensor([-1.0, 2.0], device=device)
+    assert (by_hand - truth).abs().max() < 0.05
+    return model
 
 
 # %%
-def one_point_a_step_descends_too(
-    *, n: int = 50, epochs: int = 20, lr: float = 0.05
-) -> dict[str, list[float]]:
-    """Stochastic descent: n steps from the gradients of one full step.
+def one_points_gradient_is_right_on_average() -> None:
+    """The mean of the gradients of single points is that of all points.
 
-    A step on all points needs n gradients, a step on one point needs one, and
-    on average that one is the mean of all. On the clock n steps are slower, as
-    each waits for the one before. The line of least squares has the lowest loss
-    there is. Returns way -> loss after each epoch of n gradients.
+    One point's loss is (x w - y)^2, its gradient 2 (x w - y) x.
     """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(n, 2, generator=generator)
-    noise = 0.1 * torch.randn(n, generator=generator)
-    y = x @ torch.tensor([-1.0, 2.0]) + noise
-    lowest = F.mse_loss(x @ torch.linalg.lstsq(x, y[:, None]).solution[:, 0], y)
+    torch.manual_seed(0)
+    x = torch.randn(50, 2)
+    y = x @ torch.tensor([-1.0, 2.0])
+    w = torch.zeros(2, requires_grad=True)
+    F.mse_loss(x @ w, y).backward()
 
-    losses = {}
-    for way, batch_size in {"all points a step": n, "one a step": 1}.items():
-        w = torch.zeros(2, requires_grad=True)
-        optimizer = torch.optim.SGD([w], lr=lr)
-        # A new order each epoch, from a generator of its own.
-        order = torch.Generator().manual_seed(0)
-        loader = DataLoader(
-            TensorDataset(x, y), batch_size, shuffle=True, generator=order
-        )
-        losses[way] = []
-        for _ in range(epochs):
-            for batch_x, batch_y in loader:
-                optimizer.zero_grad()
-                F.mse_loss(batch_x @ w, batch_y).backward()
-                optimizer.step()
-            losses[way].append(F.mse_loss(x @ w, y).item())
-        after = [f"{losses[way][epoch - 1]:.4f}" for epoch in (1, 5, epochs)]
-        print(f"{way:18} loss after epochs 1, 5, {epochs}:", *after)
-    print(f"{'least squares':18} {lowest:.4f}, the lowest loss there is")
-
-    slow, fast = losses.values()
-    assert fast[0] < slow[0] / 10  # in the first epoch it is far ahead
-    # In the end it still moves about, and stays a little above the lowest.
-    assert lowest < fast[-1] < 2 * lowest
-    return {**losses, "least squares": [lowest.item()]}
+    errors = x @ w.detach() - y  # (50,)
+    single = 2 * errors[:, None] * x  # (50, 2): a row for each point
+    print("of points 0, 1, 2:", single[0].tolist())
+    print("                  ", single[1].tolist())
+    print("                  ", single[2].tolist())
+    print("mean of all 50:   ", single.mean(dim=0).tolist())
+    print("w.grad:           ", w.grad.tolist())
+    assert_close(single.mean(dim=0), w.grad)
+    spread = single.std(dim=0)
+    print("they scatter by:  ", spread.tolist())
+    assert (spread > w.grad.abs() / 2).all()  # one alone is a rough guess
 
 
 # %%
-def modules_are_functions_with_parameters(
-    device: torch.device,
-) -> dict[str, Tensor]:
-    """Common modules: `Linear` is x W^T + b, `Sequential` calls in turn.
+def sgd_losses(x: Tensor, y: Tensor, batch_size: int, lr: float) -> Tensor:
+    """Return the loss on all points after each of 20 epochs of SGD."""
+    w = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=lr)
+    order = torch.Generator().manual_seed(1)
+    losses = torch.empty(20)
+    for epoch in range(20):
+        # A new order in each epoch, cut into batches.
+        for batch in torch.randperm(50, generator=order).split(batch_size):
+            optimizer.zero_grad()
+            F.mse_loss(x[batch] @ w, y[batch]).backward()
+            optimizer.step()
+        losses[epoch] = F.mse_loss(x @ w, y).detach()
+    return losses
 
-    A network 3-4-2: W1 (4, 3), b1 (4), W2 (2, 4), b2 (2), 26 numbers.
-    Returns its output by module and by hand. Deeper: start_buildnn.py.
+
+def stochastic_descent_leads_after_one_epoch() -> None:
+    """SGD, one point a step, is ahead after one epoch, not in the end.
+
+    An epoch costs 50 gradients of single points either way: it is 50 steps of
+    one point, or one step of all. Each way has the learning rate at which it
+    is best after one epoch: of its neighbours each is worse.
+    """
+    torch.manual_seed(1)
+    x = torch.randn(50, 2)
+    y = x @ torch.tensor([-1.0, 2.0]) + 0.5 * torch.randn(50)
+    best = torch.linalg.lstsq(x, y[:, None]).solution[:, 0]
+    lowest = F.mse_loss(x @ best, y)  # least squares: no w has less
+
+    whole = sgd_losses(x, y, batch_size=50, lr=0.6) - lowest
+    single = sgd_losses(x, y, batch_size=1, lr=0.05) - lowest
+    print("loss above the lowest one after epoch     1       2      20")
+    print(f"all points a step,  lr 0.6:  {whole[0]:12.5f}", end="")
+    print(f" {whole[1]:7.5f} {whole[19]:7.5f}")
+    print(f"one point a step,   lr 0.05: {single[0]:12.5f}", end="")
+    print(f" {single[1]:7.5f} {single[19]:7.5f}")
+    assert whole[0] < (sgd_losses(x, y, 50, lr=0.4) - lowest)[0]
+    assert whole[0] < (sgd_losses(x, y, 50, lr=0.8) - lowest)[0]
+    assert single[0] < (sgd_losses(x, y, 1, lr=0.02) - lowest)[0]
+    assert single[0] < (sgd_losses(x, y, 1, lr=0.1) - lowest)[0]
+
+    assert 0 < single[0] < whole[0] / 10
+    assert single[19] > 1e-3  # single points go on to pull it about
+    assert whole[19].abs() < 1e-5
+
+
+# %% [markdown]
+# ## Common modules and functions
+# A module is a function with parameters that are learnt. Layers, activations,
+# losses, optimizers and schedulers. Deeper: start_buildnn.py.
+
+
+# %%
+def linear_and_sequential_hold_parameters(device: torch.device) -> None:
+    """`Linear` is x W^T + b; `Sequential` calls its modules in turn.
+
+    3 inputs, 4 hidden numbers, 2 outputs: W1 (4, 3), b1 (4,), W2 (2, 4),
+    b2 (2,), which are 12 + 4 + 8 + 2 = 26 numbers to learn.
     """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    model = model.to(device)  # a module moves its own parameters
-    x = torch.tensor([[1.0, -2.0, 0.5]], device=device)  # (batch 1, 3)
-
-    # In the order in which the layers were given; ReLU has none.
-    weight1, bias1, weight2, bias2 = model.parameters()
-    hidden = (x @ weight1.T + bias1).clamp(min=0)  # ReLU: nothing below 0
-    by_hand = hidden @ weight2.T + bias2
-    by_module = model(x)
-    torch.testing.assert_close(by_module, by_hand)
-
+    model = model.to(device)
     for name, parameter in model.named_parameters():
-        print(f"{name:9} {str(tuple(parameter.shape)):7}", end="")
-        print(f"{parameter.numel():3} numbers to learn")
-    count = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{'all':16}{count:3}")
-    assert count == (3 * 4 + 4) + (4 * 2 + 2)
-    print("by module", [round(v, 4) for v in by_module[0].tolist()])
-    print("by hand  ", [round(v, 4) for v in by_hand[0].tolist()])
-    return {"module": by_module.detach(), "hand": by_hand.detach()}
+        print(f"{name:8} {tuple(parameter.shape)}")
+    # Linear layers are numbers 0 and 2 of the Sequential; ReLU learns nothing.
+    assert model[0].weight.shape == (4, 3)
+    assert model[2].weight.shape == (2, 4)
+    count = 0
+    for parameter in model.parameters():
+        count += parameter.numel()
+    print("numbers to learn:", count)
+    assert count == 26
+
+    x = torch.tensor([[1.0, -2.0, 0.5]], device=device)  # (batch 1, 3)
+    hidden = x @ model[0].weight.T + model[0].bias  # (1, 4)
+    hidden = hidden.clamp(min=0)  # ReLU: nothing below 0
+    by_hand = hidden @ model[2].weight.T + model[2].bias  # (1, 2)
+    print("x =", x.tolist())
+    print("model(x) =", model(x).tolist())
+    print("by hand  =", by_hand.tolist())
+    assert_close(model(x), by_hand)
 
 
 # %%
-def activations_bend_the_line(
-    device: torch.device, figures: Path
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Common functions: five activations, each slope as autograd finds it.
+class TwoLayers(nn.Module):
+    """3 inputs, 4 hidden numbers, 2 outputs: layers here, their use below."""
 
-    With s = sigmoid(x), p the normal density and P its integral:
-    tanh' = 1 - tanh^2, sigmoid' = s (1 - s), SiLU = x s, SiLU' = s + x s
-    (1 - s), GELU = x P, GELU' = P + x p. Returns name -> (values, slopes).
+    def __init__(self):
+        super().__init__()  # first, or the layers are not registered
+        self.hidden = nn.Linear(3, 4)
+        self.output = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return two numbers for each row of x."""
+        x = self.hidden(x).relu()  # (batch, 4)
+        return self.output(x)  # (batch, 2)
+
+
+def a_class_net_is_an_nn_module(device: torch.device) -> nn.Module:
+    """`__init__` makes the layers, `forward` uses them: a model as a class.
+
+    It is called as a function, `model(x)`; that runs `forward`.
     """
-    x = (torch.arange(-80, 81, device=device) / 20).requires_grad_()
+    torch.manual_seed(0)
+    model = TwoLayers().to(device)
+    print(model)
+    x = torch.tensor([[1.0, 2.0, 3.0], [0.0, -1.0, 1.0]], device=device)
+    y = model(x)
+    print("x", tuple(x.shape), "-> model(x)", tuple(y.shape))
+    assert y.shape == (2, 2)
+    hidden = F.relu(F.linear(x, model.hidden.weight, model.hidden.bias))
+    by_hand = F.linear(hidden, model.output.weight, model.output.bias)
+    assert_close(y, by_hand)
+
+    names = list(model.state_dict())  # each name is attribute.parameter
+    print("parameters:", ", ".join(names))
+    assert names == [
+        "hidden.weight",
+        "hidden.bias",
+        "output.weight",
+        "output.bias",
+    ]
+    return model
+
+
+# %%
+def linear_without_activation_stays_linear(device: torch.device) -> None:
+    """Two Linear in a row are one Linear; an activation makes them more.
+
+    (x W1^T + b1) W2^T + b2 = x (W2 W1)^T + (W2 b1 + b2).
+    """
+    torch.manual_seed(0)
+    first = nn.Linear(3, 4, device=device)
+    second = nn.Linear(4, 2, device=device)
+    x = torch.randn(5, 3, device=device)
+
+    weight = second.weight @ first.weight  # (2, 3)
+    bias = second.weight @ first.bias + second.bias  # (2,)
+    one = x @ weight.T + bias
+    two = second(first(x))
+    bent = second(first(x).relu())
+    print("row 0: second(first(x))        =", two[0].tolist())
+    print("       one layer, W2 W1        =", one[0].tolist())
+    print("       second(relu(first(x)))  =", bent[0].tolist())
+    assert_close(two, one)
+    assert (bent - one).abs().max() > 0.1
+
+    # A straight line has the same slope both ways; with ReLU it has a bend.
+    there = second(first(x)) - second.bias - second.weight @ first.bias
+    back = second(first(-x)) - second.bias - second.weight @ first.bias
+    assert_close(there, -back)
+
+
+# %%
+def activations_bend_the_line(device: torch.device, figures: Path) -> None:
+    """ReLU, Tanh, Sigmoid, SiLU and GELU by their formulas.
+
+    With s = 1 / (1 + e^-x), the sigmoid, and P the integral of the normal
+    density: tanh = (e^x - e^-x) / (e^x + e^-x), SiLU = x s, GELU = x P.
+    """
+    x = torch.arange(-80, 81, device=device) / 20  # -4..4
     s = 1 / (1 + (-x).exp())
-    density = (-(x**2) / 2).exp() / math.sqrt(2 * math.pi)
-    integral = (1 + torch.erf(x / math.sqrt(2))) / 2
     tanh = (x.exp() - (-x).exp()) / (x.exp() + (-x).exp())
-    activations = {
-        "ReLU": (nn.ReLU(), x.clamp(min=0), (x > 0).float()),
-        "Tanh": (nn.Tanh(), tanh, 1 - tanh**2),
-        "Sigmoid": (nn.Sigmoid(), s, s * (1 - s)),
-        "SiLU": (nn.SiLU(), x * s, s + x * s * (1 - s)),
-        "GELU": (nn.GELU(), x * integral, integral + x * density),
-    }
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 3.5), layout="constrained"
-    )
-    curves = {}
-    print("           at -2     0      2    steepest")
-    for name, (module, values, slopes) in activations.items():
-        y = module(x)
-        # Each y depends on its own x alone: the sum has all slopes at once.
-        (slope,) = torch.autograd.grad(y.sum(), x)
-        torch.testing.assert_close(y, values, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(slope, slopes, rtol=1e-4, atol=1e-5)
-        curves[name] = y.detach(), slope
-        left.plot(x.tolist(), y.tolist(), label=name)
-        right.plot(x.tolist(), slope.tolist(), label=name)
-        shown = "".join(f"{y[place]:7.3f}" for place in (40, 80, 120))
-        print(f"{name:8} {shown} {slope.max():9.3f}")
-    left.set(title="activation", xlabel="x", ylim=(-1.2, 3))
-    right.set(title="its derivative", xlabel="x")
-    right.legend()
+    integral = (1 + torch.erf(x / math.sqrt(2))) / 2
+    assert_close(F.relu(x), x.clamp(min=0))
+    assert_close(F.tanh(x), tanh, rtol=1e-4, atol=1e-5)
+    assert_close(F.sigmoid(x), s, rtol=1e-4, atol=1e-5)
+    assert_close(F.silu(x), x * s, rtol=1e-4, atol=1e-5)
+    assert_close(F.gelu(x), x * integral, rtol=1e-4, atol=1e-5)
+
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    print("x           -2      0      2")
+    for function in (F.relu, F.tanh, F.sigmoid, F.silu, F.gelu):
+        y = function(x)
+        name = function.__name__
+        print(f"{name:8} {y[40]:6.3f} {y[80]:6.3f} {y[120]:6.3f}")
+        axes.plot(x.tolist(), y.tolist(), label=name)
+    axes.set(title="activations", xlabel="x", ylim=(-1.2, 3))
+    axes.legend()
     save_figure(figure, "tour_activations", figures)
-    return curves
 
 
 # %%
-def losses_punish_the_surely_wrong(
-    device: torch.device,
-) -> dict[str, tuple[float, float]]:
-    """Common losses equal their formulas; sure and wrong costs most.
+def the_slope_of_an_activation_drives_learning(device: torch.device) -> None:
+    """Where an activation is flat, its slope is 0 and nothing is learnt.
 
-    Scores (z0, z1) of two classes, the truth is class 0: the cross-entropy
-    -log(exp(z0) / (exp(z0) + exp(z1))) is log(1 + exp(z1 - z0)).
-    Returns name -> (by torch, by formula). Deeper: start_optimizer.py.
+    tanh' = 1 - tanh^2, sigmoid' = s (1 - s), ReLU' = 1 for x > 0, else 0.
     """
-    answers = {
-        "right": [1.0, 0.0],
-        "surely right": [10.0, 0.0],
-        "wrong": [0.0, 1.0],
-        "surely wrong": [0.0, 10.0],
-    }
-    truth = torch.tensor([0], device=device)
-    pairs = {}
-    for name, scores in answers.items():
-        logits = torch.tensor([scores], device=device)  # (batch 1, classes 2)
-        loss = F.cross_entropy(logits, truth).item()
-        formula = math.log1p(math.exp(scores[1] - scores[0]))
-        pairs[name] = loss, formula
-        print(f"cross-entropy, {name:13} scores {scores!s:12} {loss:8.5f}")
+    x = torch.tensor([-4.0, 0.5, 4.0], device=device, requires_grad=True)
+    print("x =", x.tolist())
 
-    # Guesses 1 and 5 where 0 was true: squares punish the far one more.
+    x.tanh().sum().backward()  # each result depends on its own x alone
+    print("slope of tanh:   ", x.grad.tolist())
+    assert_close(x.grad, 1 - x.detach().tanh() ** 2, rtol=1e-4, atol=1e-6)
+    assert x.grad[2] < 0.01 < 0.5 < x.grad[1]
+
+    x.grad = None
+    x.sigmoid().sum().backward()
+    print("slope of sigmoid:", x.grad.tolist())
+    s = x.detach().sigmoid()
+    assert_close(x.grad, s * (1 - s), rtol=1e-4, atol=1e-6)
+    assert x.grad.max() < 0.25  # never more than 1/4
+
+    x.grad = None
+    x.relu().sum().backward()
+    print("slope of ReLU:   ", x.grad.tolist())
+    assert x.grad.tolist() == [0, 1, 1]
+
+
+# %%
+def cross_entropy_punishes_the_surely_wrong(device: torch.device) -> None:
+    """Cross-entropy is -log of the probability given to the true class.
+
+    Logits (z0, z1), true class 0: softmax makes the probability
+    p = e^z0 / (e^z0 + e^z1), and -log p = log(1 + e^(z1 - z0)).
+    """
+    label = torch.tensor([0], device=device)
+    right = torch.tensor([[1.0, 0.0]], device=device)  # (batch 1, classes 2)
+    surely_right = torch.tensor([[10.0, 0.0]], device=device)
+    wrong = torch.tensor([[0.0, 1.0]], device=device)
+    surely_wrong = torch.tensor([[0.0, 10.0]], device=device)
+
+    losses = torch.stack(
+        [
+            F.cross_entropy(surely_right, label),
+            F.cross_entropy(right, label),
+            F.cross_entropy(wrong, label),
+            F.cross_entropy(surely_wrong, label),
+        ]
+    )
+    print("the true class is 0         loss")
+    print(f"surely right, logits 10, 0  {losses[0]:.5f}")
+    print(f"right,        logits 1, 0   {losses[1]:.5f}")
+    print(f"wrong,        logits 0, 1   {losses[2]:.5f}")
+    print(f"surely wrong, logits 0, 10  {losses[3]:.5f}")
+    difference = torch.tensor(
+        [-10.0, -1.0, 1.0, 10.0], device=device
+    )  # z1 - z0
+    assert_close(losses, difference.exp().log1p(), rtol=1e-3, atol=1e-6)
+    p = right.softmax(dim=1)[0, 0]
+    print("softmax of logits 1, 0:", right.softmax(dim=1).tolist())
+    assert_close(losses[1], -p.log())
+
+
+# %%
+def mse_l1_and_huber_measure_distance(device: torch.device) -> None:
+    """Squares punish a far guess most; Huber is a square only up to 1.
+
+    Targets 0, guesses 1 and 5: the mean of 1 and 25, of 1 and 5, and for Huber
+    of 1^2 / 2 and 5 - 1/2.
+    """
     guess = torch.tensor([1.0, 5.0], device=device)
-    zero = torch.zeros(2, device=device)
-    pairs["mean squared error"] = F.mse_loss(guess, zero).item(), (1 + 25) / 2
-    pairs["mean absolute error"] = F.l1_loss(guess, zero).item(), (1 + 5) / 2
-    # A square up to 1, a straight line beyond it.
-    pairs["Huber"] = F.huber_loss(guess, zero).item(), (0.5 + 4.5) / 2
-    for name in ("mean squared error", "mean absolute error", "Huber"):
-        print(f"{name:20} guesses 1 and 5, truth 0    {pairs[name][0]:8.5f}")
-    for loss, formula in pairs.values():
-        # float32 near 1 has steps of 1e-7.
-        assert math.isclose(loss, formula, rel_tol=1e-5, abs_tol=2e-7)
-    assert max(answers, key=lambda name: pairs[name][0]) == "surely wrong"
-    return pairs
+    target = torch.zeros(2, device=device)
+    squared = F.mse_loss(guess, target)
+    absolute = F.l1_loss(guess, target)
+    huber = F.huber_loss(guess, target)
+    print("guesses 1 and 5, targets 0")
+    print("mse_loss   =", squared.item(), " (1 + 25) / 2")
+    print("l1_loss    =", absolute.item(), " (1 + 5) / 2")
+    print("huber_loss =", huber.item(), " (0.5 + 4.5) / 2")
+    assert squared == 13
+    assert absolute == 3
+    assert huber == 2.5
+    each = F.mse_loss(guess, target, reduction="none")
+    print("mse_loss(reduction='none') =", each.tolist())
+    assert each.tolist() == [1, 25]
+
+
+# %%
+def momentum_is_a_running_sum_of_gradients(device: torch.device) -> None:
+    """SGD with momentum 0.9 goes on where the gradients agree.
+
+    velocity = 0.9 velocity + gradient, then w = w - lr velocity. The loss
+    (x^2 + 20 y^2) / 2 is a long valley: its gradient is (x, 20 y).
+    """
+    curvature = torch.tensor([1.0, 20.0], device=device)
+    w = torch.tensor([-4.0, 1.5], requires_grad=True, device=device)
+    plain = torch.tensor([-4.0, 1.5], requires_grad=True, device=device)
+    optimizer = torch.optim.SGD([w], lr=0.03, momentum=0.9)
+    without = torch.optim.SGD([plain], lr=0.03)
+
+    hand = w.detach().clone()
+    velocity = torch.zeros_like(hand)
+    for _ in range(40):
+        optimizer.zero_grad()
+        ((curvature * w**2).sum() / 2).backward()
+        optimizer.step()
+        without.zero_grad()
+        ((curvature * plain**2).sum() / 2).backward()
+        without.step()
+
+        velocity = 0.9 * velocity + curvature * hand
+        hand = hand - 0.03 * velocity
+        assert_close(w.detach(), hand, rtol=1e-4, atol=1e-5)
+    print("the minimum is at (0, 0), the start at (-4, 1.5), 40 steps")
+    print("SGD, lr 0.03:      ", plain.tolist())
+    print("with momentum 0.9: ", w.tolist())
+    print("by hand:           ", hand.tolist())
+    assert_close(plain[0].item(), -4 * 0.97**40, rtol=1e-4, atol=0)
+    assert w.detach().norm() < plain.detach().norm() / 2
+
+
+# %%
+class WaveNet(nn.Module):
+    """Two hidden layers of tanh: from x (n, 1) to y (n, 1)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(1, 64)
+        self.second = nn.Linear(64, 64)
+        self.last = nn.Linear(64, 1)  # no tanh behind it: y leaves -1..1
+        # Steep first units, for a wave of short length; by default they are
+        # so flat that the right half of the wave is not learnt.
+        nn.init.uniform_(self.first.weight, -10, 10)
+        nn.init.uniform_(self.first.bias, -10, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the guess for each x."""
+        x = self.first(x).tanh()
+        x = self.second(x).tanh()
+        return self.last(x)
+
+
+def draw_wave(
+    x: Tensor,
+    y: Tensor,
+    sgd: Tensor,
+    momentum: Tensor,
+    adam: Tensor,
+    figures: Path,
+) -> None:
+    """Draw the points and what the three networks say of them."""
+    figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    axes.plot(x.tolist(), y.tolist(), "k.", markersize=3, label="points")
+    axes.plot(x.tolist(), sgd.tolist(), label="SGD")
+    axes.plot(x.tolist(), momentum.tolist(), label="momentum")
+    axes.plot(x.tolist(), adam.tolist(), label="Adam")
+    axes.set(title="4 sin(pi x) cos(6 pi x^2)", xlabel="x", ylabel="y")
+    axes.legend()
+    save_figure(figure, "tour_wave", figures)
+
+
+def fit_wave(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    steps: int,
+) -> Tensor:
+    """Take `steps` steps, each on all points; return what is then guessed."""
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    return model(x).detach()
+
+
+def momentum_and_adam_fit_a_wave(
+    device: torch.device,
+    figures: Path,
+    *,
+    steps: int = 600,
+    at_most: float = 0.05,
+) -> None:
+    """Adam learns 4 sin(pi x) cos(6 pi x^2) on all of 0..1, SGD does not.
+
+    200 points, all in each step, two hidden layers of tanh with the same first
+    weights for all three. Adam's mean squared error is below `at_most` on the
+    whole range, and on its last part, where the wave is shortest.
+    """
+    x = torch.linspace(0, 1, 200, device=device)[:, None]  # (200, 1)
+    y = 4 * (math.pi * x).sin() * (6 * math.pi * x**2).cos()
+    torch.manual_seed(0)
+    sgd_net = WaveNet().to(device)
+    momentum_net = copy.deepcopy(sgd_net)
+    adam_net = copy.deepcopy(sgd_net)
+
+    optimizer = torch.optim.SGD(sgd_net.parameters(), lr=0.01)
+    sgd = fit_wave(sgd_net, optimizer, x, y, steps)
+    optimizer = torch.optim.SGD(momentum_net.parameters(), 0.01, momentum=0.9)
+    momentum = fit_wave(momentum_net, optimizer, x, y, steps)
+    optimizer = torch.optim.Adam(adam_net.parameters(), lr=0.01)
+    adam = fit_wave(adam_net, optimizer, x, y, steps)
+
+    print(f"mean squared error after {steps} steps, on 0..1 and on 0.85..1")
+    print(f"always 0   {y.square().mean():.4f}  {y[170:].square().mean():.4f}")
+    print(f"SGD        {F.mse_loss(sgd, y):.4f}", end="")
+    print(f"  {F.mse_loss(sgd[170:], y[170:]):.4f}")
+    print(f"momentum   {F.mse_loss(momentum, y):.4f}", end="")
+    print(f"  {F.mse_loss(momentum[170:], y[170:]):.4f}")
+    print(f"Adam       {F.mse_loss(adam, y):.4f}", end="")
+    print(f"  {F.mse_loss(adam[170:], y[170:]):.4f}")
+    assert F.mse_loss(momentum, y) < F.mse_loss(sgd, y) / 2
+    assert F.mse_loss(adam, y) < at_most
+    assert F.mse_loss(adam[170:], y[170:]) < at_most
+    draw_wave(x, y, sgd, momentum, adam, figures)
+
+
+# %%
+def schedulers_lower_the_learning_rate() -> None:
+    """StepLR, ExponentialLR, CosineAnnealingLR: the rate in each epoch.
+
+    In epoch n, counted from 0: 0.2 * 0.5^floor(n / 2), 0.2 * 0.8^n, and
+    0.1 (1 + cos(pi n / 6)), which is 0 after 6 epochs.
+    """
+    w = torch.zeros(2, requires_grad=True)
+    stepped = torch.optim.SGD([w], lr=0.2)
+    exponential = torch.optim.SGD([w], lr=0.2)
+    cosine = torch.optim.SGD([w], lr=0.2)
+    schedulers = torch.optim.lr_scheduler
+    halve = schedulers.StepLR(stepped, step_size=2, gamma=0.5)
+    shrink = schedulers.ExponentialLR(exponential, gamma=0.8)
+    half_wave = schedulers.CosineAnnealingLR(cosine, T_max=6)
+
+    print("epoch   StepLR  ExponentialLR  CosineAnnealingLR")
+    for n in range(6):
+        # The rate that this epoch uses stands in the optimizer.
+        rate1 = stepped.param_groups[0]["lr"]
+        rate2 = exponential.param_groups[0]["lr"]
+        rate3 = cosine.param_groups[0]["lr"]
+        print(f"{n:5} {rate1:8.4f} {rate2:14.4f} {rate3:18.4f}")
+        assert math.isclose(rate1, 0.2 * 0.5 ** (n // 2))
+        assert math.isclose(rate2, 0.2 * 0.8**n)
+        assert math.isclose(rate3, 0.1 * (1 + math.cos(math.pi * n / 6)))
+        # All batches of the epoch come here; then, once an epoch:
+        stepped.step()
+        exponential.step()
+        cosine.step()
+        halve.step()
+        shrink.step()
+        half_wave.step()
+
+
+# %%
+def distance_after_sgd(seed: int, gamma: float) -> float:
+    """Return how far single-point SGD ends from the least squares.
+
+    20 points, 16 epochs; each epoch multiplies the learning rate by gamma.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(20, 2, generator=generator)
+    noise = 0.5 * torch.randn(20, generator=generator)
+    y = x @ torch.tensor([-1.0, 2.0]) + noise
+    best = torch.linalg.lstsq(x, y[:, None]).solution[:, 0]
+
+    w = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
+    for _ in range(16):
+        for point in torch.randperm(20, generator=generator):
+            optimizer.zero_grad()
+            ((x[point] @ w - y[point]) ** 2).backward()
+            optimizer.step()
+        scheduler.step()  # once an epoch, after the optimizer's steps
+    return torch.linalg.norm(w.detach() - best).item()
+
+
+def a_scheduler_lets_sgd_settle() -> None:
+    """With a falling rate SGD ends nearer to the minimum, on average.
+
+    At a constant rate each single point pulls w away from the least squares
+    of all. One run may be lucky, so ten runs are made, each with other points.
+    """
+    constant = torch.empty(10)
+    falling = torch.empty(10)
+    for seed in range(10):
+        constant[seed] = distance_after_sgd(seed, gamma=1.0)
+        falling[seed] = distance_after_sgd(seed, gamma=0.75)
+    print("distance of w from least squares after 16 epochs, ten runs")
+    print(f"lr 0.1 in all epochs:   mean {constant.mean():.4f}", end="")
+    print(f", largest {constant.max():.4f}")
+    print(f"lr times 0.75 an epoch: mean {falling.mean():.4f}", end="")
+    print(f", largest {falling.max():.4f}")
+    nearer = (falling < constant).sum().item()
+    print("runs that end nearer with the falling rate:", nearer, "of 10")
+    assert falling.mean() < constant.mean() / 3
+    assert nearer >= 9
+
+
+# %%
+def convolution_slides_a_blur_over_an_image(device: torch.device) -> None:
+    """Each output pixel is the sum of 5 x 5 pixels times 25 weights.
+
+    The weights, the kernel, are a Gaussian blur: (1, 4, 6, 4, 1) / 16 along
+    both axes; they sum to 1, so the image keeps its brightness.
+    """
+    image = draw_seven().to(device)
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=device) / 16
+    kernel = torch.outer(line, line)  # (5, 5)
+
+    # Without bias=False a random number would be added to every pixel.
+    layer = nn.Conv2d(1, 1, kernel_size=5, padding=2, bias=False)
+    layer = layer.to(device).requires_grad_(False)
+    layer.weight[0, 0] = kernel
+    blurred = layer(image[None, None])[0, 0]  # (1, 1, 28, 28) and back
+
+    padded = F.pad(image, (2, 2, 2, 2))  # (32, 32), a black frame
+    looped = torch.empty(28, 28, device=device)
+    for i in range(28):
+        for j in range(28):
+            looped[i, j] = (kernel * padded[i : i + 5, j : j + 5]).sum()
+    # A GPU may round factors to ten bits (TensorFloat-32).
+    assert_close(blurred, looped, rtol=0, atol=2e-3)
+
+    print("kernel: middle", kernel[2, 2].item(), " sum", kernel.sum().item())
+    print(f"image:   mean {image.mean():.4f}, largest {image.max():.4f}")
+    print(f"blurred: mean {blurred.mean():.4f}, largest {blurred.max():.4f}")
+    assert kernel.sum() == 1
+    assert kernel[2, 2] == 36 / 256
+    assert (blurred.mean() - image.mean()).abs() < 1e-3
+    assert blurred.max() < 0.95 < image.max()
+
+
+# %%
+def a_kernel_finds_edges_and_sharpens(
+    device: torch.device, figures: Path
+) -> None:
+    """edges = image - blur; image + edges is sharper.
+
+    A kernel with 1 in its middle returns the image; so the kernel of the edges
+    is same - blur, of the sharper image 2 same - blur.
+    """
+    image = draw_seven().to(device)[None, None]  # (1, 1, 28, 28)
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=device) / 16
+    blur = torch.outer(line, line)[None, None]  # (1, 1, 5, 5)
+    same = torch.zeros_like(blur)
+    same[0, 0, 2, 2] = 1
+
+    blurred = F.conv2d(image, blur, padding=2)
+    edges = F.conv2d(image, same - blur, padding=2)
+    sharper = F.conv2d(image, 2 * same - blur, padding=2)
+    assert_close(F.conv2d(image, same, padding=2), image, rtol=0, atol=2e-3)
+    assert_close(edges, image - blurred, rtol=0, atol=2e-3)
+    assert_close(sharper, image + edges, rtol=0, atol=2e-3)
+    print(f"blurred: {blurred.min():.3f} to {blurred.max():.3f}")
+    print(f"edges:   {edges.min():.3f} to {edges.max():.3f}", end="")
+    print(f", in the flat corner {edges[0, 0, 0, 0]:.3f}")
+    print(f"sharper: {sharper.min():.3f} to {sharper.max():.3f}")
+    assert edges[0, 0, 0, 0] == 0
+    assert edges.min() < -0.2
+    assert sharper.max() > 1.2  # more contrast than the image has
+
+    figure, panels = plt.subplots(1, 4, figsize=(9, 2.6), layout="constrained")
+    panels[0].imshow(image[0, 0].cpu(), cmap="gray", vmin=-0.5, vmax=1.5)
+    panels[1].imshow(blurred[0, 0].cpu(), cmap="gray", vmin=-0.5, vmax=1.5)
+    panels[2].imshow(edges[0, 0].cpu(), cmap="gray", vmin=-0.5, vmax=1.5)
+    panels[3].imshow(sharper[0, 0].cpu(), cmap="gray", vmin=-0.5, vmax=1.5)
+    panels[0].set_title("image")
+    panels[1].set_title("blurred")
+    panels[2].set_title("edges")
+    panels[3].set_title("sharper")
+    save_figure(figure, "tour_convolution", figures)
+
+
+# %%
+def conv2d_maps_3_channels_to_16(device: torch.device) -> None:
+    """16 kernels, each 3 channels deep, make 16 channels.
+
+    Height becomes floor((height + 2 padding - kernel) / stride) + 1, width
+    alike. A layer has 16 * 3 * kernel^2 weights and 16 biases.
+    """
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 28, 20, device=device)  # not square
+    same = nn.Conv2d(3, 16, kernel_size=3, padding=1).to(device)
+    halved = nn.Conv2d(3, 16, kernel_size=3, stride=2, padding=1).to(device)
+    bare = nn.Conv2d(3, 16, kernel_size=5).to(device)
+
+    print("image            ", tuple(image.shape))
+    print("kernel 3, padding 1           ", tuple(same(image).shape))
+    print("kernel 3, padding 1, stride 2 ", tuple(halved(image).shape))
+    print("kernel 5                      ", tuple(bare(image).shape))
+    assert same(image).shape == (1, 16, 28, 20)
+    assert halved(image).shape == (1, 16, 14, 10)  # (28 - 1) // 2 + 1 = 14
+    assert bare(image).shape == (1, 16, 24, 16)
+    count = bare.weight.numel() + bare.bias.numel()
+    print("numbers to learn, kernel 5:", count)
+    assert count == 16 * 3 * 5**2 + 16
+
+    # One output number by hand: all three channels go into it.
+    by_hand = (bare.weight[7] * image[0, :, 2:7, 4:9]).sum() + bare.bias[7]
+    print("bare(image)[0, 7, 2, 4] =", bare(image)[0, 7, 2, 4].item())
+    assert_close(bare(image)[0, 7, 2, 4], by_hand, rtol=0, atol=2e-3)
+
+
+# %% [markdown]
+# ## Dataset and DataLoader
+# A Dataset says how many samples there are and which one is number i; a
+# DataLoader makes batches of them. Deeper: start_dataloader.py.
 
 
 # %%
 class SquaresData(Dataset):
-    """The arrays x and x**2, one pair at a time."""
+    """The arrays x = 0, 1, 2, ... and x^2, one pair at a time."""
 
-    def __init__(self, n):
-        self.x = np.arange(n, dtype=np.float32)
+    def __init__(self, count: int):
+        self.x = np.arange(count, dtype=np.float32)
+        self.y = self.x**2
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.x)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return one pair, each of shape (1,)."""
-        x = torch.from_numpy(self.x[index : index + 1])
-        return x, x**2
+        """Return pair number `index`, two tensors of shape ()."""
+        return torch.tensor(self.x[index]), torch.tensor(self.y[index])
 
 
-def a_loader_makes_batches_of_a_dataset(
-    *, n: int = 10, workers: int = 0
-) -> dict[str, list]:
-    """Dataset says how many and which one; DataLoader makes batches.
+def a_dataset_has_len_and_getitem() -> Dataset:
+    """`len(data)` says how many, `data[i]` gives sample i: that is all."""
+    data = SquaresData(10)
+    x, y = data[3]
+    print("len(data) =", len(data))
+    print("data[3]   =", data[3])
+    assert len(data) == 10
+    assert x == 3
+    assert y == 9
+    assert x.dtype == torch.float32  # NumPy's own default is float64
 
-    `workers` is the number of processes that fetch; 0 fetches right here.
-    Returns loader -> its batches. Deeper: start_dataloader.py.
-    """
-    data = SquaresData(n)
-    generator = torch.Generator().manual_seed(0)  # the order, and no more
-    loaders = {
-        "in order": DataLoader(data, batch_size=4),
-        "whole batches": DataLoader(data, batch_size=4, drop_last=True),
-        "shuffled": DataLoader(
-            data, batch_size=4, shuffle=True, generator=generator
-        ),
-        # "spawn" starts a worker as a new Python, the same on every system;
-        # a copy of this process, "fork", would miss the threads of torch.
-        f"num_workers {workers}": DataLoader(
-            data,
-            batch_size=4,
-            num_workers=workers,
-            multiprocessing_context="spawn" if workers else None,
-        ),
-    }
-    batches = {}
-    for name, loader in loaders.items():
-        batches[name] = []
-        for x, y in loader:
-            batches[name].append(x[:, 0].int().tolist())
-            assert torch.equal(y, x**2)  # input and target stay together
-        print(f"{name:14}", *batches[name])
-    # The same as slicing a list, and a shuffle loses nothing.
-    sliced = [list(range(n))[start : start + 4] for start in range(0, n, 4)]
-    assert batches["in order"] == batches[f"num_workers {workers}"] == sliced
-    assert sorted(sum(batches["shuffled"], [])) == list(range(n))
-    assert batches["shuffled"] != sliced
-    return batches
+    ready = TensorDataset(torch.arange(10.0), torch.arange(10.0) ** 2)
+    print("TensorDataset(x, y)[3] =", ready[3])
+    assert ready[3] == (3, 9)
+    return data
 
 
 # %%
-def momentum_and_adam_win_the_race(
-    device: torch.device,
-    figures: Path,
-    *,
-    target: float = 0.1,
-    limit: int = 2000,
-) -> dict[str, tuple[int, float]]:
-    """Two hidden layers of tanh learn 4 sin(pi x) cos(6 pi x^2): a race.
+def dataloader_makes_batches() -> None:
+    """Samples are stacked into batches; the last one may be smaller."""
+    x = torch.arange(10)
+    data = TensorDataset(x, x**2)
+    sizes = []
+    for batch_x, batch_y in DataLoader(data, batch_size=4):
+        print("x =", batch_x.tolist(), " y =", batch_y.tolist())
+        assert torch.equal(batch_y, batch_x**2)
+        sizes.append(len(batch_x))
+    assert sizes == [4, 4, 2]
 
-    200 points, a 1-32-32-1 network, the whole data in every step. Who gets
-    the mean squared error below `target` first? SGD and momentum share a
-    learning rate. Returns optimizer -> (steps taken, loss at the end).
-    Deeper: start_optimizer.py.
+    whole = DataLoader(data, batch_size=4, drop_last=True)
+    print("batches:", len(sizes), " with drop_last=True:", len(whole))
+    assert len(whole) == 2
+    for batch_x, _ in whole:
+        assert len(batch_x) == 4
+
+
+# %%
+def shuffle_draws_a_new_order_each_epoch() -> None:
+    """`shuffle=True` for training: every sample once, in another order."""
+    data = TensorDataset(torch.arange(6))
+    generator = torch.Generator().manual_seed(0)  # so that a run repeats
+    loader = DataLoader(data, 6, shuffle=True, generator=generator)
+    (first,) = next(iter(loader))
+    (second,) = next(iter(loader))
+    print("epoch 1:", first.tolist())
+    print("epoch 2:", second.tolist())
+    assert first.tolist() != second.tolist()
+    assert sorted(first.tolist()) == [0, 1, 2, 3, 4, 5]
+    assert sorted(second.tolist()) == [0, 1, 2, 3, 4, 5]
+
+    generator.manual_seed(0)
+    (again,) = next(iter(loader))
+    print("seed 0 again:", again.tolist())
+    assert torch.equal(again, first)
+
+
+# %%
+class WhoFetches(Dataset):
+    """Four samples, each the number of the process that fetches it."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        """Return the index and the process number."""
+        return index, os.getpid()
+
+
+def num_workers_fetch_in_other_processes(*, workers: int = 1) -> None:
+    """`num_workers=1` loads in a second process while the model computes.
+
+    A worker imports the file that is run. In a file of your own the call must
+    therefore stand in a function that runs only below
+
+        if __name__ == "__main__":
+            main()
+
+    or Windows and macOS stop with "An attempt has been made to start a new
+    process before the current process has finished its bootstrapping phase".
+    In a notebook keep num_workers=0, or put the Dataset in a file.
     """
-    x = torch.linspace(0, 1, 200, device=device)[:, None]  # (200, 1)
-    y = 4 * (math.pi * x).sin() * (6 * math.pi * x**2).cos()
-    optim = torch.optim
-    # The same rate for both, so that momentum is all that differs.
-    racers = {
-        "SGD": (optim.SGD, {"lr": 0.04}),
-        "momentum": (optim.SGD, {"lr": 0.04, "momentum": 0.9}),
-        "Adam": (optim.Adam, {"lr": 0.01}),
-    }
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(10, 3.8), layout="constrained"
+    # "spawn" is a new Python, the same on every system.
+    context = "spawn" if workers else None
+    loader = DataLoader(
+        WhoFetches(), 2, num_workers=workers, multiprocessing_context=context
     )
-    left.plot(x[:, 0].tolist(), y[:, 0].tolist(), "k.", markersize=3)
-    # To learn nothing, and answer 0 everywhere, costs the mean of y**2.
-    print(f"wanted: loss {target:.3f}; always 0 has {(y**2).mean():.3f}")
-    results = {}
-    for name, (optimizer_class, options) in racers.items():
-        # All three start from the same weights.
-        torch.manual_seed(0)
-        model = nn.Sequential(
-            nn.Linear(1, 32),
-            nn.Tanh(),
-            nn.Linear(32, 32),
-            nn.Tanh(),
-            nn.Linear(32, 1),  # no tanh behind it: y leaves -1..1
-        ).to(device)
-        optimizer = optimizer_class(model.parameters(), **options)
-        losses = [math.inf]
-        while losses[-1] > target and len(losses) <= limit:
-            guess = model(x)
-            loss = F.mse_loss(guess, y)
+    for index, process in loader:
+        here = (process == os.getpid()).tolist()
+        print("samples", index.tolist(), " fetched in this process:", here)
+        if workers:
+            assert here == [False, False]
+        else:
+            assert here == [True, True]
+
+
+# %% [markdown]
+# ## A whole model in one page
+# Images, a network, training, a score on images that it has not seen, saving,
+# loading, one image of one's own. Lift the cells into a file of your own, with
+# the imports, and put your images where `font_digits` stands.
+
+
+# %%
+def digits_are_split_by_font(device: torch.device) -> None:
+    """Train on some fonts, test on fonts of another family.
+
+    `font_digits`, below the lessons, draws digits and turns, scales and shifts
+    them. Images are (count, 1, 28, 28), 0 black to 1 white; labels (count,).
+    """
+    images, labels = font_digits("train", 500)  # DejaVu
+    test_images, test_labels = font_digits("test", 300)  # Computer Modern
+    images = images.to(device)
+    print("train:", tuple(images.shape), images.dtype, labels.dtype)
+    print("test: ", tuple(test_images.shape))
+    print(f"pixels from {images.min().item()} to {images.max().item():.2f}")
+    print("first labels:", labels[:10].tolist())
+    print("how many of each digit:", labels.bincount().tolist())
+    assert images.shape == (500, 1, 28, 28)
+    assert test_images.shape == (300, 1, 28, 28)
+    assert labels.dtype == torch.int64  # what cross_entropy wants
+    assert images.dtype == torch.float32
+    assert images.min() == 0
+    assert 0.9 < images.max() <= 1
+    assert sorted(set(labels.tolist())) == list(range(10))
+    assert sorted(set(test_labels.tolist())) == list(range(10))
+
+
+# %%
+class Net(nn.Module):
+    """From images (batch, 1, 28, 28) to logits (batch, 10)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 8, kernel_size=5, padding=2)
+        self.conv2 = nn.Conv2d(8, 16, kernel_size=5, padding=2)
+        self.dropout = nn.Dropout(0.25)
+        self.output = nn.Linear(16 * 7 * 7, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return a logit for each image and digit."""
+        x = F.max_pool2d(self.conv1(images).relu(), 2)  # (batch, 8, 14, 14)
+        x = F.max_pool2d(self.conv2(x).relu(), 2)  # (batch, 16, 7, 7)
+        x = x.flatten(1)  # (batch, 784)
+        return self.output(self.dropout(x))  # (batch, 10)
+
+
+def the_net_gives_ten_logits_an_image(device: torch.device) -> None:
+    """Ten logits an image; before training each costs about log 10.
+
+    A network that knows nothing gives each digit 1/10: -log(1/10) = 2.303.
+    """
+    torch.manual_seed(0)
+    images, labels = font_digits("train", 200)
+    model = Net().to(device)
+    model.eval()
+    with torch.no_grad():
+        logits = model(images.to(device))
+    loss = F.cross_entropy(logits, labels.to(device))
+    count = 0
+    for parameter in model.parameters():
+        count += parameter.numel()
+
+    print("images", tuple(images.shape), "-> logits", tuple(logits.shape))
+    print("numbers to learn:", count)
+    print(f"loss before training: {loss:.3f}, log 10 = {math.log(10):.3f}")
+    assert logits.shape == (200, 10)
+    assert count == (8 * 25 + 8) + (16 * 8 * 25 + 16) + (784 * 10 + 10)
+    assert abs(loss.item() - math.log(10)) < 0.1
+
+
+# %%
+def fit_digits(
+    model: nn.Module,
+    data: Dataset,
+    epochs: int,
+    half: torch.dtype | None = None,
+) -> list[float]:
+    """Train `model` on `data`; return the mean loss of each epoch.
+
+    `half` is for mixed precision, the next chapter: None switches it off.
+    """
+    device = next(model.parameters()).device
+    loader = DataLoader(data, batch_size=50, shuffle=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
+    scaler = torch.amp.GradScaler(device.type, enabled=half == torch.float16)
+    history = []
+    for epoch in range(1, epochs + 1):
+        model.train()  # dropout on
+        total = 0.0
+        for images, labels in loader:
+            images, labels = images.to(device), labels.to(device)
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        results[name] = len(losses) - 1, losses[-1]
-        print(f"{name:9} {results[name][0]:5} steps, loss {losses[-1]:.3f}")
-        line = left.plot(x[:, 0].tolist(), guess[:, 0].tolist(), label=name)[0]
-        right.semilogy(losses[1:], color=line.get_color(), label=name)
-
-    left.set(title="the fit at the end of each race", xlabel="x", ylabel="y")
-    right.axhline(target, color="gray", linestyle=":")
-    right.set(title="loss", xlabel="step")
-    right.legend()
-    save_figure(figure, "tour_race", figures)
-    assert results["Adam"][0] < results["momentum"][0] < results["SGD"][0]
-    assert results["momentum"][1] <= target
-    return results
+            with torch.autocast(device.type, half, enabled=half is not None):
+                logits = model(images)
+                loss = F.cross_entropy(logits, labels)
+            assert logits.dtype == (half or torch.float32)
+            scaler.scale(loss).backward()  # without `half`: loss.backward()
+            scaler.step(optimizer)  # without `half`: optimizer.step()
+            scaler.update()
+            total += loss.item() * len(labels)
+        history.append(total / len(data))
+        print(f"epoch {epoch}: loss {history[-1]:.3f}")
+    return history
 
 
-# %%
-def schedulers_come_to_rest(
-    *, n: int = 50, epochs: int = 20, lr: float = 0.2
-) -> dict[str, tuple[float, float]]:
-    """Learning-rate schedulers let the noise of single points die down.
-
-    One point a step at a constant rate keeps jumping about the least squares;
-    with a rate that falls, w ends less than a quarter as far away. Returns
-    schedule -> (rate after the last epoch, distance of w from least squares).
-    Deeper: start_optimizer.py.
-    """
-    schedules = torch.optim.lr_scheduler
-    constructors = {
-        "constant": (schedules.ConstantLR, {"factor": 1.0}),
-        "halved each 4": (schedules.StepLR, {"step_size": 4, "gamma": 0.5}),
-        "times 0.8": (schedules.ExponentialLR, {"gamma": 0.8}),
-        "half a cosine": (schedules.CosineAnnealingLR, {"T_max": epochs}),
-    }
-    # What the formulas say after all epochs.
-    formulas = [lr, lr * 0.5 ** (epochs // 4), lr * 0.8**epochs, 0.0]
-    results = {}
-    print(f"after {epochs} epochs, w and the w of least squares:")
-    for (name, (schedule_class, options)), formula in zip(
-        constructors.items(), formulas, strict=True
-    ):
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(n, 2, generator=generator)
-        y = x @ torch.tensor([-1.0, 2.0])
-        y += 0.5 * torch.randn(n, generator=generator)  # noise
-        best = torch.linalg.lstsq(x, y[:, None]).solution[:, 0]
-
-        w = torch.zeros(2, requires_grad=True)
-        optimizer = torch.optim.SGD([w], lr=lr)
-        schedule = schedule_class(optimizer, **options)
-        for _ in range(epochs):
-            for point in torch.randperm(n, generator=generator):
-                optimizer.zero_grad()
-                ((x[point] @ w - y[point]) ** 2).backward()
-                optimizer.step()
-            schedule.step()  # once an epoch, after the optimizer
-        last = schedule.get_last_lr()[0]
-        assert math.isclose(last, formula, rel_tol=1e-6, abs_tol=1e-9)
-        distance = torch.linalg.vector_norm(w.detach() - best).item()
-        results[name] = last, distance
-        print(f"{name:13} last lr {last:.5f}, {distance:.5f} apart")
-    constant = results["constant"][1]
-    assert all(off < constant / 4 for _, off in list(results.values())[1:])
-    return results
+def digit_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the fraction of images whose largest logit is at their label."""
+    device = next(model.parameters()).device
+    model.eval()  # dropout off
+    with torch.no_grad():  # no graph is needed
+        logits = model(images.to(device))
+    return (logits.argmax(dim=1) == labels.to(device)).float().mean().item()
 
 
-# %%
-def convolution_slides_one_kernel(
-    device: torch.device, figures: Path
-) -> dict[str, Tensor]:
-    """Convolution: one kernel blurs a digit, others find edges and sharpen.
-
-    The blur is a Gaussian: (1, 4, 6, 4, 1) / 16 along each of the two axes.
-    What it takes away are the edges: edges = image - blur, and what adds them
-    once more is sharper = image + edges.
-    Returns name -> image (28, 28). Deeper: start_buildnn.py.
-    """
-    # A 7 in a typeface that matplotlib brings; "L" is grey, one byte a pixel.
-    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
-    font = ImageFont.truetype(str(folder / "DejaVuSerif.ttf"), size=26)
-    picture = Image.new("L", (28, 28))
-    ImageDraw.Draw(picture).text((14, 14), "7", 255, font, anchor="mm")
-    image = torch.from_numpy(np.array(picture)).to(device)  # (28, 28), bytes
-    image = image.view(1, 1, 28, 28) / 255  # (batch, channels, height, width)
-
-    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=device) / 16
-    blur = torch.outer(line, line)  # (5, 5)
-    same = torch.zeros(5, 5, device=device)
-    same[2, 2] = 1  # this kernel returns the image itself
-    kernels = {"blur": blur, "edges": same - blur, "sharper": 2 * same - blur}
-
-    # Without bias=False a random number would be added to every pixel.
-    layer = nn.Conv2d(1, 3, kernel_size=5, padding=2, bias=False)
-    layer = layer.to(device).requires_grad_(False)
-    layer.weight.copy_(torch.stack(list(kernels.values()))[:, None])
-    filtered = layer(image)[0]  # (3, 28, 28)
-
-    # The definition: at each place 25 pixels times 25 weights, summed.
-    padded = F.pad(image[0, 0], (2, 2, 2, 2))  # (32, 32), a black frame
-    looped = torch.empty_like(filtered)
-    for i in range(28):
-        for j in range(28):
-            patch = padded[i : i + 5, j : j + 5]
-            looped[:, i, j] = (layer.weight[:, 0] * patch).sum(dim=(1, 2))
-    # A GPU may cut the factors to ten bits (TensorFloat-32), a CPU does not.
-    rounding = 1e-5 if device.type == "cpu" else 2e-3
-    assert (filtered - looped).abs().max() < rounding
-    pictures = {"image": image[0, 0]}
-    pictures |= dict(zip(kernels, filtered, strict=True))
-    both = pictures["blur"] + pictures["edges"]
-    assert (both - image[0, 0]).abs().max() < rounding
-
-    figure, panels = plt.subplots(1, 4, figsize=(9, 2.6), layout="constrained")
-    for panel, (name, pixels) in zip(panels, pictures.items(), strict=True):
-        # One scale for all four: dark grey is 0, and edges go below it.
-        panel.imshow(pixels.cpu().numpy(), cmap="gray", vmin=-0.5, vmax=1.5)
-        panel.set_title(name)
-        panel.axis("off")
-        total = kernels[name].sum().item() if name in kernels else 1.0
-        print(f"{name:8} kernel sums to {total:.0f}, pixels from", end="")
-        print(f" {pixels.min():5.2f} to {pixels.max():4.2f}", end="")
-        print(f", mean {pixels.mean():5.3f}")
-    save_figure(figure, "tour_convolution", figures)
-    return pictures
-
-
-# %%
-def a_convolution_maps_channels_to_channels(
+def a_net_is_scored_on_held_out_fonts(
     device: torch.device,
-) -> dict[str, tuple]:
-    """`Conv2d` from 3 to 16 channels: 16 kernels, each 3 channels deep.
+    half: torch.dtype | None = None,
+    *,
+    count: int = 3000,
+    epochs: int = 4,
+    at_least: float = 0.65,
+) -> nn.Module:
+    """Accuracy counts on held-out data: on new fonts it is lower.
 
-    Height becomes (height + 2 padding - kernel) // stride + 1, width alike.
-    A layer has 16 * 3 * kernel**2 weights and 16 biases.
-    Returns options -> shape of the output. Deeper: start_buildnn.py.
+    The network has seen the training images in each epoch. Images of the same
+    fonts, drawn anew, still flatter it: fonts of another family do not.
     """
-    image = torch.zeros(1, 3, 28, 28, device=device)
-    shapes = {}
-    print(f"from {tuple(image.shape)} to (1, 16, height, width):")
-    for kernel, stride, padding in ((5, 1, 0), (3, 1, 1), (3, 2, 1), (4, 4, 0)):
-        layer = nn.Conv2d(3, 16, kernel, stride, padding).to(device)
-        output = layer(image)
-        size = (28 + 2 * padding - kernel) // stride + 1
-        assert output.shape == (1, 16, size, size)
-        count = sum(parameter.numel() for parameter in layer.parameters())
-        assert count == 16 * 3 * kernel**2 + 16
-        options = f"kernel {kernel}, stride {stride}, padding {padding}"
-        shapes[options] = tuple(output.shape)
-        print(f"{options}: {size:2} x {size:2}, {count:,} parameters")
-    return shapes
+    torch.manual_seed(0)
+    images, labels = font_digits("train", count)
+    model = Net().to(device)
+    history = fit_digits(model, TensorDataset(images, labels), epochs, half)
+    assert history[-1] < history[0] / 2
+
+    seen = digit_accuracy(model, images, labels)
+    new_images, new_labels = font_digits("train", 1000, seed=1)
+    same_fonts = digit_accuracy(model, new_images, new_labels)
+    test_images, test_labels = font_digits("test", 1000)
+    held_out = digit_accuracy(model, test_images, test_labels)
+    print(f"training images:              {seen:.3f} right")
+    print(f"new images of the same fonts: {same_fonts:.3f}")
+    print(f"held-out fonts:               {held_out:.3f}")
+    print("guessing:                     0.100")
+    assert at_least < held_out < same_fonts - 0.05
+    assert same_fonts - 0.02 < seen <= 1
+    assert not model.training  # digit_accuracy has left it in eval mode
+    return model
 
 
 # %%
-def random_numbers_repeat_by_seed(device: torch.device) -> dict[str, bool]:
-    """Random numbers: a seed repeats the stream, not a number in it.
+def eval_and_no_grad_are_two_switches(device: torch.device) -> None:
+    """`eval()` switches dropout off, `no_grad` the recording: use both.
 
-    A generator holds the place in its stream; `manual_seed` sets that of the
-    default ones. Returns what was tried -> whether the same numbers came.
+    In training mode Dropout(0.25) zeroes each of its inputs with probability
+    1/4, so the same image gets other logits each time.
     """
     torch.manual_seed(0)
-    first = torch.rand(3)
-    same = {}
+    model = Net().to(device)
+    image = font_digits("test", 1)[0].to(device)
 
-    torch.manual_seed(0)
-    same["seeded again"] = torch.equal(torch.rand(3), first)
-    torch.manual_seed(0)
-    torch.rand(1)  # one number drawn before: everything after it has moved
-    same["seeded, one number drawn before"] = torch.equal(torch.rand(3), first)
+    model.train()
+    first = model(image)
+    second = model(image)
+    print("train mode: equal logits:", torch.equal(first, second))
+    assert not torch.equal(first, second)
 
-    # A stream of its own: what others draw does not move it.
-    own = torch.Generator().manual_seed(0)
-    torch.rand(1)
-    drawn = torch.rand(3, generator=own)
-    same["own generator, others draw as well"] = torch.equal(drawn, first)
+    model.eval()
+    first = model(image)
+    second = model(image)
+    print("eval mode:  equal logits:", torch.equal(first, second))
+    print("            recorded:", first.grad_fn is not None)
+    assert_close(first, second)
+    assert first.grad_fn is not None  # eval alone still records
 
-    # The place in the CPU's stream, for a checkpoint to keep; on a GPU keep
-    # torch.cuda.get_rng_state_all() as well.
-    state = torch.get_rng_state()
-    before = torch.rand(3)
-    torch.set_rng_state(state)
-    same["state put back"] = torch.equal(torch.rand(3), before)
-
-    # Another device has another generator, and so other numbers.
-    torch.manual_seed(0)
-    there = torch.rand(3, device=device).cpu()
-    same[f"same seed, on {device.type}"] = torch.equal(there, first)
-
-    # No randomness, yet not reproducible: float sums depend on the order, and
-    # threads or a GPU may choose it. Round numbers show it without them.
-    x = torch.tensor([1e8, 1.0, -1e8])
-    forward, backward = (x[0] + x[1]) + x[2], (x[2] + x[0]) + x[1]
-    same["one sum, two orders"] = torch.equal(forward, backward)
-
-    for name, equal in same.items():
-        print(f"{name:36} {'the same' if equal else 'others'}")
-    print(f"1e8 + 1 - 1e8 is {forward:.0f}, -1e8 + 1e8 + 1 is {backward:.0f}")
-    print("more: torch.use_deterministic_algorithms(True); the workers of a")
-    print("loader have seeds of their own: start_dataloader.py")
-    expected = [True, False, True, True, device.type == "cpu", False]
-    assert list(same.values()) == expected
-    return same
+    with torch.no_grad():
+        third = model(image)
+    print("no_grad():  recorded:", third.grad_fn is not None)
+    assert third.grad_fn is None
+    assert_close(third, first)
 
 
 # %%
-def moving_a_tensor_returns_another(device: torch.device) -> dict[str, bool]:
-    """Moving tensors between CPU and GPU makes a copy; `to` returns it.
+def save_digits(model: nn.Module, path: Path) -> None:
+    """Write the names and numbers of the parameters to a file."""
+    torch.save(model.state_dict(), path)
 
-    A tensor that is there already is returned itself. A module moves in place.
-    Returns what was tried -> whether it held; on the CPU the two lines that
-    begin with "on a GPU" are told, not shown.
+
+def load_digits(path: Path, device: torch.device) -> nn.Module:
+    """Return a new Net with the parameters in the file, in eval mode."""
+    model = Net().to(device)
+    model.load_state_dict(torch.load(path, map_location=device))
+    return model.eval()
+
+
+def state_dict_saves_and_loads_a_model(device: torch.device) -> None:
+    """A saved `state_dict` in a new Net gives the same logits.
+
+    Names and numbers are saved, no code: whoever loads needs the class.
+    `map_location` lets a machine without a GPU read what a GPU has saved.
     """
-    x = torch.tensor([1.0, 2.0, 3.0])
-    there = x.to(device)
-    model = nn.Linear(3, 1)
-    # `is` asks for the very same object, `equal` for the same numbers.
-    facts = {
-        "x.to(device) holds the same numbers": torch.equal(there.cpu(), x),
-        "x itself stays on the CPU": x.device.type == "cpu",
-        "x.to(device) is x": there is x,
-        "model.to(device) is model": model.to(device) is model,
-        "a result stays where its inputs are": (
-            (there * 2).device == there.device
-        ),
-    }
-    print(f"device {device}")
-    for name, fact in facts.items():
-        print(f"{name:38} {'yes' if fact else 'no'}")
-    assert model.weight.device == there.device
-    # Only where nothing has to move does nothing get copied.
-    assert (
-        list(facts.values()) == [True, True, device.type == "cpu"] + [True] * 2
+    torch.manual_seed(0)
+    model = Net().to(device).eval()
+    images = font_digits("test", 20)[0].to(device)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "digits.pt")
+        save_digits(model, path)
+        size = path.stat().st_size
+        loaded = load_digits(path, device)
+
+    print("names:", ", ".join(model.state_dict()))
+    print(
+        f"the file has {size:,} bytes, 4 for each of 11,274 numbers and names"
     )
-
-    if device.type == "cpu":
-        print("on a GPU, x.to(device) is x: no. And x + there would say:")
-        print("    Expected all tensors to be on the same device, ...")
-    else:
-        with caught(RuntimeError, "on the same device"):
-            x + there
-        assert (x.to(there.device) + there).device == there.device
-    if not torch.cuda.is_available():
-        # What it says depends on what is missing: torch, driver or GPU.
-        built = torch.backends.cuda.is_built()
-        kind = RuntimeError if built else AssertionError
-        with caught(kind, ""):
-            x.cuda()  # right: x.to(device), with a device that is there
-    return facts
+    assert 4 * 11_274 < size < 2 * 4 * 11_274
+    with torch.no_grad():
+        difference = (loaded(images) - model(images)).abs().max().item()
+        other = (Net().to(device).eval()(images) - model(images)).abs().max()
+    print("largest difference of logits:", difference)
+    print(f"of another new Net:           {other:.3f}")
+    assert difference < 1e-5
+    assert other > 0.1
+    assert not loaded.training
 
 
 # %%
-def a_clock_waits_for_the_device(
-    device: torch.device, *, size: int = 1024
-) -> dict[str, float]:
-    """Accelerators work on their own: synchronize before reading the clock.
+def read_digit(path: Path) -> Tensor:
+    """Return the image in the file as the network was trained: (1, 28, 28).
 
-    A product of two size x size matrices costs 2 * size**3 operations; a
-    matrix is 4 * size**2 bytes. Returns name -> milliseconds.
+    Grey, 28 x 28, white ink on black, 0..1. A picture with dark ink on white,
+    as on paper, is turned round.
+    """
+    picture = Image.open(path).convert("L").resize((28, 28))
+    image = torch.tensor(list(picture.tobytes())).view(1, 28, 28) / 255
+    if image.mean() > 0.5:
+        image = 1 - image
+    return image
+
+
+def predict_digit(model: nn.Module, path: Path) -> tuple[int, float]:
+    """Return the digit in the image file, and its probability."""
+    device = next(model.parameters()).device
+    batch = read_digit(path)[None].to(device)  # (1, 1, 28, 28)
+    model.eval()
+    with torch.no_grad():
+        probabilities = model(batch).softmax(dim=1)[0]  # (10,)
+    digit = probabilities.argmax().item()
+    return digit, probabilities[digit].item()
+
+
+def predict_one_image_from_a_png(
+    device: torch.device, *, count: int = 2000, epochs: int = 3
+) -> None:
+    """Train, save, load, read a PNG, add the batch dim, argmax of softmax.
+
+    The file is drawn here, black ink on white, 56 x 56, in a held-out font.
     """
     torch.manual_seed(0)
-    here = torch.rand(size, size)
+    model = Net().to(device)
+    fit_digits(model, TensorDataset(*font_digits("train", count)), epochs)
+    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    font = ImageFont.truetype(str(fonts / "cmss10.ttf"), size=52)
+    paper = Image.new("L", (56, 56), color=255)
+    draw = ImageDraw.Draw(paper)
+    draw.text((28, 28), "3", fill=0, font=font, anchor="mm")
 
-    def wait() -> None:
-        """Return when all that was asked of the device is done."""
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
+    with tempfile.TemporaryDirectory() as folder:
+        save_digits(model, Path(folder, "digits.pt"))
+        loaded = load_digits(Path(folder, "digits.pt"), device)
+        paper.save(Path(folder, "three.png"))
+        image = read_digit(Path(folder, "three.png"))
+        digit, probability = predict_digit(loaded, Path(folder, "three.png"))
+    print("read_digit:", tuple(image.shape), image.dtype, end="")
+    print(f"  corner {image[0, 0, 0]:.1f}, brightest {image.max():.2f}")
+    print(f"three.png is a {digit}, probability {probability:.3f}")
+    assert image.shape == (1, 28, 28)
+    assert image[0, 0, 0] == 0
+    assert image.max() > 0.9
+    assert digit == 3
+    assert 0.3 < probability <= 1
 
-    def clock(work: Callable[[], Tensor]) -> tuple[float, float]:
-        """Return milliseconds until the call is back, and until it is done."""
-        work()  # the first time also sets things up
-        times = []
-        for _ in range(5):
-            wait()  # nothing old may be left to do
-            start = time.perf_counter()
-            work()
-            back = time.perf_counter()
-            wait()
-            times.append((back - start, time.perf_counter() - start))
-        back, done = min(times, key=lambda pair: pair[1])  # least disturbed
-        return 1000 * back, 1000 * done
 
-    # The product stays where its inputs are: no copy is in its time.
-    there = here.to(device)
-    back, done = clock(lambda: there @ there)
-    _, go = clock(lambda: here.to(device, copy=True))
-    _, come = clock(lambda: there.to("cpu", copy=True))
-    milliseconds = {"back": back, "done": done, "go": go, "come": come}
-
-    speed, size_in_gb = 2 * size**3 / 1e9, 4 * size**2 / 1e9
-    print(f"{device}, matrices of {size} x {size}, {4 * size**2 / 1e6:.1f} MB")
-    print(f"product: call back after {back:8.3f} ms", end="")
-    print(f", done after {done:8.3f} ms, {speed / done * 1000:,.0f} GFLOP/s")
-    print(f"copy there: {go:.3f} ms, {size_in_gb / go * 1000:.1f} GB/s")
-    print(f"copy back:  {come:.3f} ms, {size_in_gb / come * 1000:.1f} GB/s")
-    if device.type == "cpu":
-        print("a CPU is done when the call is back, and both copies stay in")
-        print("its memory; a GPU is back at once, and the way there is slower")
-        print("than its own memory: move once, then compute much")
-    # However fast: there and back are the same numbers, and so is the product.
-    assert torch.equal(there.cpu(), here)
-    torch.testing.assert_close(
-        (there @ there).cpu(), here @ here, rtol=1e-3, atol=0
-    )
-    return milliseconds
+# %% [markdown]
+# ## Mixed precision
+# Products in 16 bits, the rest in 32: half the memory, and faster on hardware
+# made for it. `--amp` trains the model of the last chapter so.
 
 
 # %%
-def half_types_trade_digits_for_range() -> dict[torch.dtype, dict[str, float]]:
-    """Mixed precision: float16 has more digits, bfloat16 more range.
+def float16_has_digits_bfloat16_has_range() -> None:
+    """float16 is finer, and ends at 65,504; bfloat16 goes to 3e38.
 
     Bits for sign, exponent, fraction: float32 1 + 8 + 23, float16 1 + 5 + 10,
-    bfloat16 1 + 8 + 7. All powers of 2 are exact, so doubling and halving
-    finds the limits. Returns type -> name -> value found by experiment.
+    bfloat16 1 + 8 + 7. The step after 1 is 2^-23, 2^-10, 2^-7. On the CPU.
     """
-    found = {}
-    print("type      doubled up to   halved down to   1 + step     counts to")
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        one = torch.ones((), dtype=dtype)
-        largest = smallest = step = count = one
-        while (largest * 2).isfinite():
-            largest = largest * 2
-        while smallest / 2 > 0:
-            smallest = smallest / 2
-        while one + step / 2 > 1:  # the next number after 1
-            step = step / 2
-        while count + 1 > count:  # beyond it adding 1 changes nothing
-            count = count * 2
-        limits = {"up": largest, "down": smallest, "step": step, "to": count}
-        found[dtype] = {name: float(value) for name, value in limits.items()}
-        up, down, step, to = found[dtype].values()
-        name = str(dtype).removeprefix("torch.")
-        print(f"{name:9} {up:13.5g} {down:16.2e} {step:10.2e} {to:13,.0f}")
+    single = torch.finfo(torch.float32)
+    half = torch.finfo(torch.float16)
+    brain = torch.finfo(torch.bfloat16)
+    print("          largest    step after 1")
+    print(f"float32   {single.max:.3g}   {single.eps:.3g}")
+    print(f"float16   {half.max:,.0f}     {half.eps:.3g}")
+    print(f"bfloat16  {brain.max:.3g}   {brain.eps:.3g}")
+    assert single.eps == 2**-23
+    assert half.eps == 2**-10
+    assert brain.eps == 2**-7
+    assert half.max == 65_504
+    assert brain.max > 3e38
 
-        # finfo knows them: its largest number is one step below the double.
-        info = torch.finfo(dtype)
-        assert step == info.eps and up * (2 - info.eps) == info.max
-        assert down == info.smallest_normal * info.eps and to == 2 / info.eps
-
-    # So 70,000 is inf in the one, and 257 is 256 in the other.
-    for number in (70_000.0, 257.0, 1e-8):
-        single = torch.tensor(number)
-        print(f"{number:8g} in float16 {single.half():.6g}", end="")
-        print(f", in bfloat16 {single.bfloat16():.6g}")
-    assert torch.tensor(70_000.0).half().isinf()
-    assert torch.tensor(257.0).bfloat16() == 256
-    assert torch.tensor(1e-8).half() == 0 < torch.tensor(1e-8).bfloat16()
-    return found
+    x = torch.tensor([70_000.0, 257.0, 1e-8])
+    print("x            ", x.tolist())
+    print("x.half()     ", x.half().tolist(), " too large, right, too small")
+    print("x.bfloat16() ", x.bfloat16().tolist(), " two or three digits")
+    assert x.half().tolist() == [math.inf, 257, 0]
+    assert x.bfloat16()[1] == 256
+    assert_close(x.bfloat16().float(), x, rtol=2**-8, atol=0)
 
 
 # %%
 def autocast_picks_a_type_for_each_operation(
     device: torch.device, half: torch.dtype
-) -> dict[str, torch.dtype]:
-    """Mixed precision: products in 16 bits, losses in 32, weights untouched.
+) -> None:
+    """Under autocast products give 16 bits, losses 32; weights stay 32.
 
-    Products are fast in 16 bits and add up in 32 inside the device; a loss
-    sums over many numbers and wants the digits. The lists differ a little
-    between devices. Returns operation -> type of its result.
+    A product loses little by few digits; a loss is a sum over many numbers.
+    The whole list differs a little between devices.
     """
     torch.manual_seed(0)
-    layer = nn.Linear(8, 8).to(device)
-    convolution = nn.Conv2d(1, 1, 3).to(device)
+    layer = nn.Linear(8, 3).to(device)
     x = torch.rand(4, 8, device=device)
-    labels = torch.zeros(4, dtype=torch.long, device=device)
+    labels = torch.tensor([0, 1, 2, 0], device=device)
     with torch.autocast(device.type, half):
-        y = layer(x)
-        results = {
-            "Linear": y,
-            "matrix product": x @ x.T,
-            "Conv2d": convolution(x[None, None]),
-            "relu of a Linear": y.relu(),
-            "Linear + its input": y + x,  # the usual promotion
-            "exp of a Linear": y.exp(),
-            "softmax of a Linear": y.softmax(dim=1),
-            "mse_loss": F.mse_loss(y, x),
-            "cross_entropy": F.cross_entropy(y, labels),
-        }
-    results["cross_entropy"].backward()  # outside; each node knows its type
-    types = {name: result.dtype for name, result in results.items()}
-    types["weights"] = layer.weight.dtype
-    types["gradients"] = layer.weight.grad.dtype
-    for name, dtype in types.items():
-        print(f"{name:20} {str(dtype).removeprefix('torch.')}")
+        logits = layer(x)
+        product = x @ x.T
+        loss = F.cross_entropy(logits, labels)
+    loss.backward()  # outside: each step goes back in the type it came in
 
-    # What holds on every device; the rest may be another type on a GPU.
-    for name in ("Linear", "matrix product", "Conv2d", "relu of a Linear"):
-        assert types[name] == half
-    for name in ("mse_loss", "cross_entropy", "weights", "gradients"):
-        assert types[name] == torch.float32
-    return types
+    print("x             ", x.dtype)
+    print("layer(x)      ", logits.dtype)
+    print("x @ x.T       ", product.dtype)
+    print("cross_entropy ", loss.dtype)
+    print("layer.weight  ", layer.weight.dtype)
+    print("its gradient  ", layer.weight.grad.dtype)
+    assert logits.dtype == half
+    assert product.dtype == half
+    assert loss.dtype == torch.float32
+    assert layer.weight.dtype == torch.float32
+    assert layer.weight.grad.dtype == torch.float32
+    # The numbers agree to the digits that 16 bits have.
+    assert_close(product.float(), x @ x.T, rtol=2e-2, atol=0)
 
 
 # %%
-def the_scaler_lifts_small_gradients() -> dict[str, tuple]:
-    """Mixed precision: the scaler lifts gradients that float16 would lose.
+def float16_loses_small_gradients() -> None:
+    """A gradient of 1e-8 is 0 in float16; scaled up by 65,536 it is kept.
 
-    The loss times scale gives gradients times scale, divided again before the
-    step. Too large a scale gives inf: the step is skipped, the scale halved.
-    On the CPU, so that anyone can watch. Returns case -> (gradient inside,
-    change of w, scale afterwards). Deeper: start_autograd.py.
+    The smallest positive float16 is 2^-24 = 6e-8. On the CPU, for everybody.
     """
-    cases = {
-        "underflow, no scaler": (1e-8, 1.0, False),
-        "underflow, scaled": (1e-8, 65536.0, True),
-        "overflow, scaled": (1.5, 65536.0, True),
-        "overflow, next step": (1.5, 32768.0, True),
-    }
-    results = {}
-    print("case                    slope  in float16    w moves  scale then")
-    for case, (slope, scale, enabled) in cases.items():
-        w = torch.zeros((), requires_grad=True)
-        optimizer = torch.optim.SGD([w], lr=1.0)
-        scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=enabled)
-        w16 = w.half()
-        w16.retain_grad()  # it is no leaf; keep its gradient all the same
-        loss = w16.float() * slope  # its gradient is slope, in float16
+    w = torch.zeros((), dtype=torch.float16, requires_grad=True)
+    loss = w.float() * 1e-8
+    loss.backward()
+    print("slope 1e-8:             w.grad =", w.grad.item())
+    assert w.grad == 0
+
+    w.grad = None
+    loss = w.float() * 1e-8
+    (65_536 * loss).backward()
+    print("of 65536 * loss:        w.grad =", w.grad.item())
+    print("  divided in float32:          ", (w.grad.float() / 65_536).item())
+    assert_close(w.grad.item(), 65_536e-8, rtol=1e-3, atol=0)
+
+    brain = torch.zeros((), dtype=torch.bfloat16, requires_grad=True)
+    (brain.float() * 1e-8).backward()
+    print("bfloat16, not scaled:   w.grad =", brain.grad.item())
+    assert_close(brain.grad.item(), 1e-8, rtol=1e-2, atol=0)
+
+
+# %%
+def grad_scaler_skips_a_step_with_inf() -> None:
+    """GradScaler scales the loss, unscales the gradient, skips an inf.
+
+    w is float32, and its copy in float16 is what the loss uses; loss = slope
+    w. float16 ends at 65,504: at scale 65,536 a slope of 1.5 overflows, so the
+    step is skipped and the scale halved. The next step is taken. On the CPU.
+    """
+    w = torch.zeros((), requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=65_536)
+
+    scaler.scale(w.half().float() * 1e-8).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    print("slope 1e-8: w =", w.item(), " scale", scaler.get_scale())
+    assert_close(w.item(), -1e-8, rtol=1e-3, atol=0)
+    assert scaler.get_scale() == 65_536
+
+    optimizer.zero_grad()
+    scaler.scale(w.half().float() * 1.5).backward()
+    print("slope 1.5:  w.grad =", w.grad.item())
+    assert w.grad == math.inf
+    scaler.step(optimizer)
+    scaler.update()
+    print("  skipped:  w =", w.item(), " scale", scaler.get_scale())
+    assert w.abs() < 2e-8
+    assert scaler.get_scale() == 32_768
+
+    optimizer.zero_grad()
+    scaler.scale(w.half().float() * 1.5).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    print("slope 1.5:  w =", w.item(), " scale", scaler.get_scale())
+    assert_close(w.item(), -1.5)
+    assert scaler.get_scale() == 32_768
+
+
+# %%
+def final_loss(
+    device: torch.device, half: torch.dtype | None, steps: int
+) -> float:
+    """Train a 16-32-1 network to learn a sine; return its loss at the end."""
+    torch.manual_seed(0)
+    x = torch.randn(200, 16).to(device)
+    y = (x @ torch.full((16, 1), 0.25, device=device)).sin()
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1))
+    model = model.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    # bfloat16 has the exponents of float32 and needs no scaler.
+    scaler = torch.amp.GradScaler(device.type, enabled=half == torch.float16)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        with torch.autocast(device.type, half, enabled=half is not None):
+            guess = model(x)
+            assert guess.dtype == (half or torch.float32)
+            loss = F.mse_loss(guess, y)
         scaler.scale(loss).backward()
-        scaler.step(optimizer)  # unscales, looks for inf, then steps
+        scaler.step(optimizer)
         scaler.update()
-        after = scaler.get_scale()  # 1 where there is no scaler
-        results[case] = w16.grad.item(), w.item(), after
-        print(f"{case:20} {slope:8g} {w16.grad:11.6g}", end="")
-        print(f" {w:10.4g} {after:11.0f}")
+    assert model[0].weight.dtype == torch.float32
+    return loss.item()
 
-    lost, kept, skipped, taken = results.values()
-    assert lost[:2] == (0, 0)  # nothing is learnt, and nothing is said
-    assert math.isclose(kept[1], -1e-8, rel_tol=1e-3)
-    assert math.isinf(skipped[0]) and skipped[1:] == (0, 32768)
-    assert taken == (1.5 * 32768, -1.5, 32768)
-    return results
+
+def mixed_precision_trains_to_the_same_loss(
+    device: torch.device, half: torch.dtype
+) -> None:
+    """Training with autocast ends at the loss of float32, within a tenth.
+
+    y = sin(x w), 200 points, 60 steps of Adam from the same weights. The first
+    loss is about a half.
+    """
+    start = final_loss(device, None, steps=1)
+    single = final_loss(device, None, steps=60)
+    mixed = final_loss(device, half, steps=60)
+    print(f"loss of the first step:   {start:.4f}")
+    print(f"float32, 60 steps:        {single:.4f}")
+    print(f"{half}, 60 steps: {mixed:.4f}")
+    assert single < start / 10
+    assert abs(mixed - single) < 0.1 * single
+    assert mixed != single  # the digits differ: 16 bits were in use
+
+
+# %% [markdown]
+# ## Mistakes
+# The wrong line, what torch says, the right line. Where torch says nothing,
+# both results are printed.
 
 
 # %%
-def mixed_precision_ends_at_the_same_loss(
-    device: torch.device,
-    half: torch.dtype | None = None,
-    *,
-    steps: int = 100,
-    batch_size: int = 512,
-) -> dict[torch.dtype, tuple[float, float, float]]:
-    """Mixed precision training: loss within 2%, activations half (add --amp).
-
-    A 64-256-256-1 network learns a sine. The noise in its targets alone has a
-    mean square of 0.25, and no model gets below that. `half` is the type under
-    autocast, None for float32 alone. Returns type -> (milliseconds a step, MB
-    of activations kept for backward, loss on new points).
-    """
-    results = {}
-    print("type       ms a step   activations, MB   loss on new points")
-    for dtype in [torch.float32] if half is None else [torch.float32, half]:
-        torch.manual_seed(0)
-        generator = torch.Generator().manual_seed(0)
-        slopes = torch.randn(64, 1, generator=generator) / 8
-        model = nn.Sequential(
-            nn.Linear(64, 256),
-            nn.ReLU(),
-            nn.Linear(256, 256),
-            nn.ReLU(),
-            nn.Linear(256, 1),
-        ).to(device)
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
-        mixed = dtype != torch.float32
-        autocast = torch.autocast(device.type, half, enabled=mixed)
-        # bfloat16 has the exponents of float32; float16 has not: it is scaled.
-        float16 = dtype == torch.float16
-        scaler = torch.amp.GradScaler(device.type, enabled=float16)
-
-        def draw(generator=generator, slopes=slopes) -> tuple[Tensor, Tensor]:
-            """Return new points (batch, 64) and their targets (batch, 1)."""
-            x = torch.randn(batch_size, 64, generator=generator)
-            noise = torch.randn(batch_size, 1, generator=generator)
-            y = (x @ slopes).sin() + 0.5 * noise
-            return x.to(device), y.to(device)
-
-        seconds = []
-        for _ in range(steps):
-            x, y = draw()
-            start = time.perf_counter()
-            optimizer.zero_grad()
-            with autocast:  # the forward pass and the loss, nothing else
-                loss = F.mse_loss(model(x), y)
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            loss.item()  # waits for a GPU
-            seconds.append(time.perf_counter() - start)
-        milliseconds = 1000 * sorted(seconds)[steps // 2]  # the median
-
-        kept = []  # what the forward pass leaves for backward
-        hooks = torch.autograd.graph.saved_tensors_hooks
-        with autocast, hooks(kept.append, lambda _: None):
-            model(x)
-        # What has a row for each sample is an activation, the rest are weights.
-        # ReLU and the layer after it keep the same tensor: count it once.
-        activations = [part for part in kept if len(part) == batch_size]
-        sizes = {part.data_ptr(): part.nbytes for part in activations}
-        megabytes = sum(sizes.values()) / 1e6
-        new = [draw() for _ in range(10)]
-        with torch.no_grad(), autocast:
-            losses = torch.stack([F.mse_loss(model(x), y) for x, y in new])
-        results[dtype] = milliseconds, megabytes, losses.mean().item()
-        name = str(dtype).removeprefix("torch.")
-        print(f"{name:9} {milliseconds:10.2f} {megabytes:17.2f}", end="")
-        print(f" {results[dtype][2]:20.4f}")
-
-    untrained = torch.cat([y for _, y in new]).square().mean().item()
-    print(f"{'always 0':9} {'':28} {untrained:20.4f}")
-    assert results[torch.float32][2] < 0.75 * untrained
-    if half is None:
-        print("the 16-bit row: add --amp")
-    else:
-        (_, whole_size, whole), (_, size, loss) = results.values()
-        assert abs(loss - whole) < 0.02 * whole and size == whole_size / 2
-    return results
-
-
-# %%
-def mistakes_with_shapes() -> dict[str, tuple]:
-    """Mistakes with shapes: four are silent, four stop with a message.
-
-    Returns mistake -> (wrong answer, right answer), the silent ones.
-    """
-    guesses, targets = torch.tensor([[1.0], [2.0], [3.0]]), torch.arange(1.0, 4)
-    picture = torch.arange(12).view(2, 2, 3)  # (height, width, colours)
-    matrix = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    one = torch.zeros(1, 1, 28, 28)  # a batch of one grey image
-    silent = {
-        # (3, 1) - (3,) is (3, 3): each guess against every target.
-        "guesses (N, 1) - targets (N,): mean square": (
-            round(((guesses - targets) ** 2).mean().item(), 4),
-            ((guesses[:, 0] - targets) ** 2).mean().item(),
-        ),
-        # The first colour is every third number, not the first four.
-        "view for permute: first channel": (
-            picture.view(3, 2, 2)[0].flatten().tolist(),
-            picture.permute(2, 0, 1)[0].flatten().tolist(),
-        ),
-        "* for @: matrix times itself, corner": (
-            (matrix * matrix)[0, 0].item(),
-            (matrix @ matrix)[0, 0].item(),
-        ),
-        "squeeze() of a batch of one: shape": (
-            tuple(one.squeeze().shape),
-            tuple(one.squeeze(1).shape),
-        ),
-    }
-    for mistake, (wrong, right) in silent.items():
-        print(f"{mistake} {wrong}, not {right}")
-        assert wrong != right
-
+def mistakes_with_shapes_stop_with_a_message() -> None:
+    """Sizes that do not fit: torch names both of them."""
     images = torch.zeros(30, 28, 28)
-    with caught(RuntimeError, "is invalid for input of size"):
+    with caught(RuntimeError, "is invalid for input of size 23520"):
         images.view(10, 784)
-    assert images.flatten(1).shape == (30, 784)  # right: the batch stays 30
-    pair = torch.zeros(2, 3), torch.zeros(2, 4)
-    with caught(RuntimeError, "must match except in dimension"):
-        torch.cat(pair)
-    assert torch.cat(pair, dim=1).shape == (2, 7)  # right: where they differ
+    flat = images.flatten(1)  # right: the batch of 30 stays
+    assert flat.shape == (30, 784)
+
+    layer = nn.Linear(784, 10)
+    with caught(RuntimeError, "shapes cannot be multiplied"):
+        layer(images)
+    logits = layer(flat)  # right: 784 numbers in each row
+    assert logits.shape == (30, 10)
+
+    x = torch.zeros(2, 3)
+    y = torch.zeros(2, 4)
+    with caught(RuntimeError, "must match except in dimension 0"):
+        torch.cat([x, y])
+    joined = torch.cat([x, y], dim=1)  # right: joined where they differ
+    assert joined.shape == (2, 7)
+
+    row = torch.arange(3)
     with caught(IndexError, "Dimension out of range"):
-        targets.sum(dim=1)  # it has one dim, number 0
-    with caught(ValueError, "expected sequence of length"):
-        torch.tensor([[1, 2], [3, 4, 5]])  # right: pad the short row
-    return silent
+        row.sum(dim=1)
+    total = row.sum(dim=0)  # right: one dim has number 0, or -1
+    assert total == 3
 
 
 # %%
-def mistakes_with_types_and_memory() -> dict[str, tuple]:
-    """Mistakes with types and memory: five silent, four with a message.
+def mistakes_with_inputs_stop_with_a_message() -> None:
+    """Ragged lists, several truths, images without batch or channels first."""
+    with caught(ValueError, "expected sequence of length 2"):
+        torch.tensor([[1, 2], [3, 4, 5]])
+    padded = torch.tensor([[1, 2, 0], [3, 4, 5]])  # right: padded
+    assert padded.shape == (2, 3)
 
-    Returns mistake -> (wrong answer, right answer), the silent ones.
-    """
-    # One array, seen by two tensors, of which one has a copy.
-    array = np.zeros(2, dtype=np.float32)
-    shared, copied = torch.from_numpy(array), torch.tensor(array)
-    array += 5
-    pixels = torch.tensor([200, 100], dtype=torch.uint8)
-    # A missing dot makes integers, and whatever is written there is cut off.
-    whole, floating = torch.tensor([1, 2]), torch.tensor([1.0, 2.0])
-    whole[0] = floating[0] = 0.5
-    x = torch.ones(1)
-    x.to(torch.float16)  # the answer is dropped
-    y = x.to(torch.float16)
-    silent = {
-        "array += 5 after from_numpy: the tensor": (
-            shared.tolist(),
-            copied.tolist(),
-        ),
-        "pixels + 100 as uint8": (
-            (pixels + 100).tolist(),
-            (pixels.float() + 100).tolist(),
-        ),
-        "0.5 written into integers": (whole.tolist(), floating.tolist()),
-        "torch.Tensor(3) is of shape": (
-            tuple(torch.Tensor(3).shape),
-            tuple(torch.tensor(3).shape),
-        ),
-        "x.to(float16), not assigned, is": (str(x.dtype), str(y.dtype)),
-    }
-    for mistake, (wrong, right) in silent.items():
-        print(f"{mistake} {wrong}, not {right}")
-        assert wrong != right
+    x = torch.tensor([1.0, 2.0])
+    with caught(RuntimeError, "Boolean value of Tensor with more than one"):
+        bool(x > 1)
+    some = bool((x > 1).any())  # right: or all()
+    assert some is True
+    assert bool((x > 1).all()) is False
 
-    tracked = torch.ones(2, requires_grad=True)
+    with caught(RuntimeError, "cannot be converted to Scalar"):
+        x.item()
+    numbers = x.tolist()  # right: item() is for one number
+    assert numbers == [1, 2]
+
+    image = torch.zeros(1, 32, 24, 3)  # channels last, as in a file
+    layer = nn.Conv2d(3, 16, 3)
+    with caught(RuntimeError, "to have 3 channels, but got 32 channels"):
+        layer(image)
+    maps = layer(image.permute(0, 3, 1, 2))  # right: (1, 3, 32, 24)
+    assert maps.shape == (1, 16, 30, 22)
+
+
+# %%
+def mistakes_with_shapes_nobody_reports() -> None:
+    """Broadcasting hides a dim too many; `view` is no `permute`; `*` no `@`."""
+    guess = torch.tensor([[1.0], [2.0], [3.0]])  # (3, 1), as from Linear(_, 1)
+    target = torch.tensor([1.0, 2.0, 3.0])  # (3,)
+    wrong = ((guess - target) ** 2).mean()  # (3, 3): each against every one
+    right = ((guess[:, 0] - target) ** 2).mean()
+    print("guess (3, 1), target (3,), all guesses right: mean square")
+    print("  guess - target       ", wrong.item())
+    print("  guess[:, 0] - target ", right.item())
+    assert_close(wrong, torch.tensor(4 / 3))
+    assert right == 0
+
+    picture = torch.arange(12).view(2, 2, 3)  # (height, width, colours)
+    wrong = picture.view(3, 2, 2)[0]
+    right = picture.permute(2, 0, 1)[0]  # every third number
+    print("picture = arange(12).view(2, 2, 3): its first colour")
+    print("  view(3, 2, 2)[0]     ", wrong.tolist())
+    print("  permute(2, 0, 1)[0]  ", right.tolist())
+    assert wrong.tolist() == [[0, 1], [2, 3]]
+    assert right.tolist() == [[0, 3], [6, 9]]
+
+    matrix = torch.tensor([[1, 2], [3, 4]])
+    print("matrix = [[1, 2], [3, 4]]")
+    print("  matrix * matrix      ", (matrix * matrix).tolist())
+    print("  matrix @ matrix      ", (matrix @ matrix).tolist())
+    assert (matrix * matrix).tolist() == [[1, 4], [9, 16]]
+    assert (matrix @ matrix).tolist() == [[7, 10], [15, 22]]
+
+
+# %%
+def mistakes_with_types_stop_with_a_message() -> None:
+    """float64 from NumPy, bytes, integers, a tensor that is tracked."""
+    torch.manual_seed(0)
+    layer = nn.Linear(2, 1)
+    array = np.ones((3, 2))  # NumPy's default is float64
+    with caught(RuntimeError, "must have the same dtype"):
+        layer(torch.from_numpy(array))
+    y = layer(torch.from_numpy(array).float())  # right: float32
+    assert y.shape == (3, 1)
+
+    whole = torch.tensor([1, 2])
+    with caught(RuntimeError, "Long"):
+        whole.mean()
+    mean = whole.float().mean()  # right: a mean is no integer
+    assert mean == 1.5
+
+    pixels = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    convolution = nn.Conv2d(3, 4, 3)
+    with caught(RuntimeError, "should be the same"):
+        convolution(pixels)
+    maps = convolution(pixels / 255)  # right: float32, 0..1
+    assert maps.dtype == torch.float32
+
+    w = torch.ones(2, requires_grad=True)
     with caught(RuntimeError, "numpy() on Tensor that requires grad"):
-        tracked.numpy()  # right: tracked.detach().numpy()
-    with caught(RuntimeError, "Long"):
-        whole.mean()  # right: whole.float().mean()
-    with caught(RuntimeError, "same dtype"):
-        torch.ones(2, 2) @ torch.from_numpy(np.ones((2, 2)))  # float64
-    with caught(RuntimeError, "more than one value is ambiguous"):
-        bool(floating > 1)  # right: (floating > 1).any(), or .all()
-    return silent
+        w.numpy()
+    values = w.detach().numpy()  # right: off the graph first
+    assert values.tolist() == [1, 1]
 
 
 # %%
-def mistakes_with_losses() -> dict[str, tuple]:
-    """Mistakes with losses and steps: five silent, five with a message.
+def mistakes_with_types_nobody_reports() -> None:
+    """Bytes wrap at 256, integers cut a fraction off, `to` is not in place."""
+    pixels = torch.tensor([200, 100], dtype=torch.uint8)
+    print("pixels = [200, 100] as uint8")
+    print("  pixels + 100          ", (pixels + 100).tolist())
+    print("  pixels.float() + 100  ", (pixels.float() + 100).tolist())
+    assert (pixels + 100).tolist() == [44, 200]
+    assert (pixels.float() + 100).tolist() == [300, 200]
 
-    On the CPU: on CUDA, after a label out of range, every later call to the GPU
-    fails until Python is started again.
-    Returns mistake -> (wrong number, right number), the silent ones.
+    wrong = torch.tensor([1, 2])  # without a dot: integers
+    right = torch.tensor([1.0, 2.0])
+    wrong[0] = 0.5
+    right[0] = 0.5
+    print("x[0] = 0.5 after")
+    print("  x = tensor([1, 2])    ", wrong.tolist())
+    print("  x = tensor([1.0, 2.0])", right.tolist())
+    assert wrong.tolist() == [0, 2]
+    assert right.tolist() == [0.5, 2]
+
+    wrong = torch.Tensor(3)  # three numbers, whatever stood in memory
+    right = torch.tensor(3)
+    print("torch.Tensor(3).shape   ", tuple(wrong.shape))
+    print("torch.tensor(3).shape   ", tuple(right.shape))
+    assert wrong.shape == (3,)
+    assert right.shape == ()
+
+    x = torch.ones(1)
+    x.to(torch.float64)  # the result is thrown away
+    print("x.to(torch.float64)      leaves x", x.dtype)
+    assert x.dtype == torch.float32
+    x = x.to(torch.float64)
+    print("x = x.to(torch.float64)  makes x ", x.dtype)
+    assert x.dtype == torch.float64
+
+
+# %%
+def mistakes_with_labels_stop_with_a_message() -> None:
+    """Class labels are int64, (batch,), from 0 to classes - 1.
+
+    On the CPU: on CUDA a label out of range stops every later call, too.
     """
-    logits = torch.tensor([[20.0, -20.0], [-20.0, 20.0]])  # surely right
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])  # (batch 2, classes 2)
     labels = torch.tensor([0, 1])
-    scores, truth = logits[:, 0], torch.tensor([1.0, 0.0])
+    loss = F.cross_entropy(logits, labels)
+    assert_close(loss, torch.tensor(-2.0).exp().log1p())
 
-    def descend(lr: float) -> float:
-        """Return x after 200 steps down (x - 2)**2 from 5."""
-        x = torch.tensor(5.0, requires_grad=True)
-        optimizer = torch.optim.SGD([x], lr=lr)
-        for _ in range(200):
-            optimizer.zero_grad()
-            ((x - 2) ** 2).backward()
-            optimizer.step()
-        return x.item()
-
-    # Scores of 20 against -20 are as right as can be: each loss should be 0.
-    sharp = logits.log_softmax(dim=1)
-    silent = {
-        "softmax before cross_entropy: loss": (
-            F.cross_entropy(logits.softmax(dim=1), labels),
-            F.cross_entropy(logits, labels),
-        ),
-        "nll_loss without a logarithm: loss": (
-            F.nll_loss(logits.softmax(dim=1), labels),
-            F.nll_loss(sharp, labels),
-        ),
-        "sigmoid before ..._with_logits: loss": (
-            F.binary_cross_entropy_with_logits(scores.sigmoid(), truth),
-            F.binary_cross_entropy_with_logits(scores, truth),
-        ),
-        "softmax over the batch: a row sums to": (
-            torch.zeros(4, 2).softmax(dim=0)[0].sum(),
-            torch.zeros(4, 2).softmax(dim=1)[0].sum(),
-        ),
-        "lr 1.9 on a parabola: x": (descend(1.9), descend(0.25)),
-    }
-    for mistake, pair in silent.items():
-        wrong, right = silent[mistake] = tuple(map(float, pair))
-        # abs, because -log(1) is -0.0.
-        print(f"{mistake} {wrong:.4f}, not {abs(right):.4f}")
-        assert not math.isclose(wrong, right, abs_tol=0.1)
-
+    floats = labels.float()
     with caught(RuntimeError, "Long"):
-        F.cross_entropy(logits, labels.float())  # right: labels, int64
+        F.cross_entropy(logits, floats)
+    same = F.cross_entropy(logits, floats.long())  # right: int64
+    assert same == loss
+
+    column = labels[:, None]
     with caught(RuntimeError, "multi-target not supported"):
-        F.cross_entropy(logits, labels[:, None])  # right: (N,), not (N, 1)
-    with caught(IndexError, "out of bounds"):
-        F.cross_entropy(logits, labels + 1)  # right: from 0 to classes - 1
-    with caught(RuntimeError, "is ambiguous"):
-        nn.MSELoss(scores, truth)  # right: nn.MSELoss()(scores, truth)
-    with caught(UserWarning, "Using a target size"):
-        F.mse_loss(scores[:, None], truth)  # right: (N,) and (N,)
-    return silent
+        F.cross_entropy(logits, column)
+    same = F.cross_entropy(logits, column[:, 0])  # right: (2, 1) to (2,)
+    assert same == loss
+
+    from_one = labels + 1
+    with caught(IndexError, "Target 2 is out of bounds"):
+        F.cross_entropy(logits, from_one)
+    same = F.cross_entropy(logits, from_one - 1)  # right: counted from 0
+    assert same == loss
 
 
 # %%
-def mistakes_with_layers_and_half_precision() -> dict[str, tuple]:
-    """Mistakes with layers and half precision: three silent, five not.
+def mistakes_with_loss_calls_stop_or_warn() -> None:
+    """A loss class is made first, then called; both sides have one shape."""
+    guess = torch.tensor([[1.0], [2.0], [4.0]])  # (3, 1)
+    target = torch.tensor([1.0, 2.0, 3.0])  # (3,)
+    with caught(RuntimeError, "is ambiguous"):
+        nn.MSELoss(guess, target)
+    loss = nn.MSELoss()(guess[:, 0], target)  # right: made, then called
+    assert_close(loss, torch.tensor(1 / 3))
 
-    Returns mistake -> (wrong number, right number), the silent ones.
+    with caught(UserWarning, "Using a target size"):
+        F.mse_loss(guess, target)
+    loss = F.mse_loss(guess[:, 0], target)  # right: (3,) and (3,)
+    assert_close(loss, torch.tensor(1 / 3))
+
+    probability = torch.tensor([0.5])
+    truth = torch.tensor([1])
+    with caught(RuntimeError, "Found dtype Long but expected Float"):
+        F.binary_cross_entropy(probability, truth)
+    loss = F.binary_cross_entropy(probability, truth.float())  # right: float
+    assert_close(loss, torch.tensor(2.0).log())
+
+
+# %%
+def mistakes_with_losses_nobody_reports() -> None:
+    """cross_entropy takes logits: softmax before it spoils the loss.
+
+    Logits of 20 against -20, all for the true class: the loss should be 0.
     """
+    logits = torch.tensor([[20.0, -20.0], [-20.0, 20.0]])
+    labels = torch.tensor([0, 1])
+    wrong = F.cross_entropy(logits.softmax(dim=1), labels)
+    right = F.cross_entropy(logits, labels)
+    print("cross_entropy(logits.softmax(dim=1), labels)  ", wrong.item())
+    print("cross_entropy(logits, labels)                 ", abs(right.item()))
+    assert_close(wrong, torch.tensor(-1.0).exp().log1p())
+    assert_close(right, torch.tensor(0.0))
+
+    wrong = F.nll_loss(logits.softmax(dim=1), labels)  # -p, and not -log p
+    right = F.nll_loss(logits.log_softmax(dim=1), labels)
+    print("nll_loss(logits.softmax(dim=1), labels)       ", wrong.item())
+    print("nll_loss(logits.log_softmax(dim=1), labels)   ", abs(right.item()))
+    assert_close(wrong, torch.tensor(-1.0))
+    assert_close(right, torch.tensor(0.0))
+
+    logit = torch.tensor([20.0, -20.0])
+    truth = torch.tensor([1.0, 0.0])
+    wrong = F.binary_cross_entropy_with_logits(logit.sigmoid(), truth)
+    right = F.binary_cross_entropy_with_logits(logit, truth)
+    print("..._with_logits(logit.sigmoid(), truth)       ", wrong.item())
+    print("binary_cross_entropy_with_logits(logit, truth)", right.item())
+    half = torch.tensor(-1.0).exp().log1p() + torch.tensor(2.0).log()
+    assert_close(wrong, half / 2)
+    assert_close(right, torch.tensor(0.0))
+
+
+# %%
+def softmax_over_the_wrong_dim_is_not_reported() -> None:
+    """`softmax(dim=1)` makes each row sum to 1; dim=0 mixes the samples."""
+    logits = torch.zeros(4, 2)  # (batch 4, classes 2)
+    wrong = logits.softmax(dim=0)
+    right = logits.softmax(dim=1)
+    print("logits = zeros(4, 2): row 0 of")
+    print("  softmax(dim=0)", wrong[0].tolist(), " sum", wrong[0].sum().item())
+    print("  softmax(dim=1)", right[0].tolist(), " sum", right[0].sum().item())
+    assert wrong[0].tolist() == [0.25, 0.25]
+    assert right[0].tolist() == [0.5, 0.5]
+
+
+# %%
+def zero_grad_forgotten_is_not_reported() -> None:
+    """Without `zero_grad` each step takes all the old gradients again.
+
+    f(x) = (x - 2)^2 from x = 5, lr 0.25: 3.5, 2.75, 2.375. Without it the
+    second gradient is 6 + 3 = 9 and x = 1.25, the third 9 - 1.5 = 7.5.
+    """
+    right = torch.tensor(5.0, requires_grad=True)
+    wrong = torch.tensor(5.0, requires_grad=True)
+    optimizer = torch.optim.SGD([right], lr=0.25)
+    forgetful = torch.optim.SGD([wrong], lr=0.25)
+    for _ in range(3):
+        optimizer.zero_grad()
+        ((right - 2) ** 2).backward()
+        optimizer.step()
+
+        ((wrong - 2) ** 2).backward()
+        forgetful.step()
+    print("minimum at 2, x after three steps from 5")
+    print("zero_grad() forgotten: ", wrong.item())
+    print("zero_grad() each step: ", right.item())
+    assert wrong == -0.625
+    assert right == 2.375
+
+
+# %%
+def a_learning_rate_too_large_ends_in_nan() -> None:
+    """Above 1 the steps on (x - 2)^2 grow: x runs away, to inf and nan.
+
+    A step multiplies x - 2 by 1 - 2 lr: by 0.5 at 0.25, by -2.8 at 1.9.
+    """
+    right = torch.tensor(5.0, requires_grad=True)
+    wrong = torch.tensor(5.0, requires_grad=True)
+    optimizer = torch.optim.SGD([right], lr=0.25)
+    too_fast = torch.optim.SGD([wrong], lr=1.9)
+    for step in range(1, 201):
+        optimizer.zero_grad()
+        ((right - 2) ** 2).backward()
+        optimizer.step()
+        too_fast.zero_grad()
+        ((wrong - 2) ** 2).backward()
+        too_fast.step()
+        if step == 5:
+            print("after 5 steps,   lr 1.9:", wrong.item())
+            print("                 lr 0.25:", right.item())
+            assert_close(wrong.item(), 2 + 3 * (-2.8) ** 5, rtol=1e-5, atol=0)
+            assert right == 2 + 3 / 2**5
+    print("after 200 steps, lr 1.9:", wrong.item())
+    print("                 lr 0.25:", right.item())
+    assert wrong.isnan()
+    assert right == 2
+
+
+# %%
+class NoSuper(nn.Module):
+    """A module whose `__init__` forgets `super().__init__()`."""
+
+    def __init__(self):
+        self.layer = nn.Linear(3, 2)
+
+
+class WithSuper(nn.Module):
+    """The same as it should be."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return two numbers for each row of x."""
+        return self.layer(x)
+
+
+def mistakes_with_modules_stop_with_a_message() -> None:
+    """Modules: super forgotten, parameters used up, a file of code."""
+    with caught(AttributeError, "before Module.__init__() call"):
+        NoSuper()
+    model = WithSuper()  # right: super().__init__() is its first line
+    assert model(torch.ones(1, 3)).shape == (1, 2)
+
+    parameters = model.parameters()
+    assert len(list(parameters)) == 2  # this look has used it up
+    with caught(ValueError, "empty parameter list"):
+        torch.optim.SGD(parameters, lr=0.1)
+    torch.optim.SGD(model.parameters(), lr=0.1)  # right: asked for anew
+
+    report = model.load_state_dict(model.state_dict())
+    with caught(TypeError, "object is not callable"):
+        report(torch.ones(1, 3))
+    model(torch.ones(1, 3))  # right: load_state_dict changes model itself
+
+
+# %%
+def a_bias_left_random_shifts_a_blur() -> None:
+    """A kernel set by hand needs `bias=False`: black must stay black."""
     torch.manual_seed(0)
     black = torch.zeros(1, 1, 5, 5)
-    blurred = []
-    for bias in (True, False):
-        layer = nn.Conv2d(1, 1, 3, bias=bias).requires_grad_(False)
-        layer.weight.fill_(1 / 9)  # the mean of nine pixels
-        blurred.append(layer(black).mean().item())
+    wrong = nn.Conv2d(1, 1, 3).requires_grad_(False)
+    right = nn.Conv2d(1, 1, 3, bias=False).requires_grad_(False)
+    wrong.weight.fill_(1 / 9)  # the mean of nine pixels
+    right.weight.fill_(1 / 9)
+    print("a black image, blurred: its mean")
+    print("Conv2d(1, 1, 3)             ", wrong(black).mean().item())
+    print("Conv2d(1, 1, 3, bias=False) ", right(black).mean().item())
+    assert_close(wrong(black).mean(), wrong.bias[0])
+    assert wrong(black).mean().abs() > 0.01
+    assert right(black).mean() == 0
 
-    # The scaler divides after the clipping, so 1 / 1024 of a step is left.
-    lengths = []
-    for unscale in (False, True):
-        w = torch.ones(4, requires_grad=True)
-        optimizer = torch.optim.SGD([w], lr=1.0)
-        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-        scaler.scale(w.sum()).backward()
-        if unscale:
-            scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_([w], max_norm=1.0)
-        scaler.step(optimizer)
-        lengths.append(torch.linalg.vector_norm(1 - w).item())
 
-    large = torch.tensor(300.0)
-    silent = {
-        "kernel set, bias left random: black blurs to": tuple(blurred),
-        "clipped before unscale_: a step of length": tuple(lengths),
-        "300 * 300 in float16": ((large.half() ** 2).item(), 300.0**2),
-    }
-    for mistake, (wrong, right) in silent.items():
-        print(f"{mistake} {wrong:.4g}, not {right:g}")
-        assert not math.isclose(wrong, right, abs_tol=0.01)
-
-    # Now those that torch speaks of.
-    image = torch.zeros(1, 32, 32, 3)  # channels last, as files have them
-    with caught(RuntimeError, "to have 3 channels, but got 32 channels"):
-        nn.Conv2d(3, 16, 3)(image)  # right: image.permute(0, 3, 1, 2)
-    parameters = nn.Linear(2, 1).parameters()
-    assert len(list(parameters)) == 2  # this look uses the generator up
-    with caught(ValueError, "empty parameter list"):
-        torch.optim.SGD(parameters, lr=0.1)  # right: model.parameters()
+# %%
+def mistakes_with_half_types_stop_with_a_message() -> None:
+    """Leave model and input in float32: autocast chooses the types."""
+    torch.manual_seed(0)
+    model = nn.Linear(2, 1)
+    x = torch.ones(3, 2)
     with caught(RuntimeError, "must have the same dtype"):
-        nn.Linear(2, 1)(torch.ones(1, 2).half())  # right: under autocast
-    model = nn.Linear(2, 1).half()  # right: leave it float32, use autocast
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    scaler.scale(model(torch.ones(1, 2).half()).sum()).backward()
+        model(x.half())
+    with torch.autocast("cpu"):  # right: model and x stay float32
+        assert model(x).dtype == torch.bfloat16
+
+    halved = nn.Linear(2, 1).half()
+    optimizer = torch.optim.SGD(halved.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(halved(x.half()).sum()).backward()
     with caught(ValueError, "Attempting to unscale FP16 gradients"):
         scaler.step(optimizer)
+    optimizer = torch.optim.SGD(model.parameters())  # right: a float32 model
+    scaler.scale(model(x).sum()).backward()
+    scaler.unscale_(optimizer)
+    assert model.weight.grad.tolist() == [[3, 3]]
+
     with caught(FutureWarning, "torch.amp.GradScaler"):
-        torch.cuda.amp.GradScaler(enabled=False)  # the name in old tutorials
-    return silent
+        torch.cuda.amp.GradScaler(enabled=False)
+    torch.amp.GradScaler("cuda", enabled=False)  # right: the name since 2.3
+
+
+# %%
+def mistakes_with_half_types_nobody_reports() -> None:
+    """Clip after `unscale_`; float16 ends at 65,504.
+
+    The gradient of the sum of four numbers is (1, 1, 1, 1), its norm 2, at
+    scale 1024 2048. Clipped to 1 and then divided by 1024, 1/1024 is left.
+    """
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    wrong = torch.ones(4, requires_grad=True)
+    optimizer = torch.optim.SGD([wrong], lr=1.0)
+    scaler.scale(wrong.sum()).backward()
+    nn.utils.clip_grad_norm_([wrong], max_norm=1.0)  # still scaled
+    scaler.step(optimizer)
+    scaler.update()
+
+    right = torch.ones(4, requires_grad=True)
+    optimizer = torch.optim.SGD([right], lr=1.0)
+    scaler.scale(right.sum()).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_([right], max_norm=1.0)
+    scaler.step(optimizer)
+
+    print("gradient of norm 2, clipped to 1: length of the step")
+    print("without unscale_(optimizer):", (1 - wrong).norm().item())
+    print("after unscale_(optimizer):  ", (1 - right).norm().item())
+    assert_close((1 - wrong).norm().item(), 1 / 1024, rtol=1e-3, atol=0)
+    assert_close((1 - right).norm().item(), 1.0, rtol=1e-3, atol=0)
+
+    x = torch.tensor(300.0)
+    print("300 * 300 in float16:", (x.half() * x.half()).item())
+    print("300 * 300 in float32:", (x * x).item())
+    assert x.half() * x.half() == math.inf
+    assert x * x == 90_000
 
 
 # %%
@@ -1667,76 +2508,200 @@ def run(chapters: dict[str, dict], args: argparse.Namespace) -> None:
 
 
 # %%
+# Data makers: digits in the fonts of matplotlib, which need no download.
+def random_affine(
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    degrees: float = 20.0,
+    scale: float = 0.2,
+    shear: float = 0.3,
+    shift: float = 0.2,
+) -> Tensor:
+    """Return `images`, each turned, scaled, sheared and shifted at random.
+
+    `images` and the result are (batch, channels, height, width). Each amount
+    is drawn from -limit to limit; `scale` and `shear` are fractions, `shift`
+    counts half widths and heights. Where nothing was, the result is 0.
+    """
+    count, _, height, width = images.shape
+    draws = torch.rand(5, count, generator=generator, device=images.device)
+    draws = 2 * draws - 1  # -1..1
+    angle = math.radians(degrees) * draws[0]
+    zoom = 1 + scale * draws[1]
+    slant = shear * draws[2]
+    cosine = angle.cos() / zoom
+    sine = angle.sin() / zoom
+    right = shift * draws[3]
+    down = shift * draws[4]
+    # Where each new pixel is read, in half widths and half heights.
+    across = (slant * cosine - sine) * height / width
+    along = sine * width / height
+    top = torch.stack([cosine, across, right], dim=1)
+    bottom = torch.stack([along, slant * sine + cosine, down], dim=1)
+    matrix = torch.stack([top, bottom], dim=1)  # (batch, 2, 3)
+    grid = F.affine_grid(matrix, images.shape, align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def font_digits(split: str, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return images and labels of the digits 0 to 9, drawn in fonts.
+
+    The images are float32 (count, 1, 28, 28) in 0..1, the labels int64
+    (count,). Each split has a family of fonts of its own: "train" DejaVu,
+    "validation" STIX, "test" Computer Modern. All come with matplotlib.
+    """
+    fonts = {
+        "train": "DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique "
+        "DejaVuSans-BoldOblique DejaVuSansMono DejaVuSansMono-Bold "
+        "DejaVuSansMono-Oblique DejaVuSansMono-BoldOblique DejaVuSerif "
+        "DejaVuSerif-Bold DejaVuSerif-Italic DejaVuSerif-BoldItalic",
+        "validation": "STIXGeneral STIXGeneralItalic STIXGeneralBol "
+        "STIXGeneralBolIta",
+        "test": "cmr10 cmb10 cmss10 cmtt10",
+    }
+    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    glyphs = []
+    for name in fonts[split].split():
+        font = ImageFont.truetype(str(folder / f"{name}.ttf"), size=26)
+        for digit in "0123456789":
+            image = Image.new("L", (28, 28))  # grey, one byte a pixel
+            draw = ImageDraw.Draw(image)
+            draw.text((14, 14), digit, fill=255, font=font, anchor="mm")
+            glyphs.append(list(image.tobytes()))
+    glyphs = torch.tensor(glyphs).view(-1, 1, 28, 28) / 255
+    # One generator on the CPU: a seed gives the same images on every device.
+    generator = torch.Generator().manual_seed(seed)
+    which = torch.randint(len(glyphs), (count,), generator=generator)
+    images = random_affine(glyphs[which], generator)
+    ink = 0.5 + 0.5 * torch.rand(count, 1, 1, 1, generator=generator)
+    noise = 0.15 * torch.randn(images.shape, generator=generator)
+    images = (ink * images + noise).clamp(0, 1)
+    return images, which % 10  # ten glyphs a font: glyph 37 is a 7
+
+
+def draw_seven() -> Tensor:
+    """Return a 7, drawn in a font of matplotlib's, (28, 28) in 0..1."""
+    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    font = ImageFont.truetype(str(folder / "DejaVuSerif.ttf"), size=26)
+    picture = Image.new("L", (28, 28))  # "L" is grey, one byte a pixel
+    draw = ImageDraw.Draw(picture)
+    draw.text((14, 14), "7", fill=255, font=font, anchor="mm")
+    return torch.tensor(list(picture.tobytes())).view(28, 28) / 255
+
+
+# %%
 def main() -> None:
     """Run the tour from top to bottom."""
     args = parse(make_parser(__doc__))
-    device, tiny = args.device, args.tiny
-    half = amp_dtype(device)
+    tiny = args.tiny
+    half = amp_dtype(args.device)
+    # A worker imports this script; the cells of a notebook are no file.
+    workers = 1 if "__file__" in globals() and not tiny else 0
 
     # The table of contents, each section with the options that it gets.
-    here = {"device": device}
-    drawn = {"device": device, "figures": args.figures}
+    here = {"device": args.device}
+    drawn = {"device": args.device, "figures": args.figures}
     chapters = {
         "Tensors": {
-            tensors_compute_what_numpy_computes: {},
-            numpy_memory_is_shared_or_copied: {},
-            types_are_promoted_by_kind_first: {},
-            view_cuts_anew_and_permute_turns: {},
-            slices_share_and_lists_copy: {},
-            broadcasting_is_a_loop_that_nobody_writes: {},
-            einsum_sums_the_letters_that_vanish: {},
-            selections_replace_loops: here,
+            a_tensor_has_shape_dtype_and_device: here,
+            five_ways_to_make_a_tensor: here,
+            indexing_and_masks_pick_elements: here,
+            slices_share_memory_lists_and_masks_copy: here,
+            cat_makes_a_dim_longer_stack_a_new_one: here,
+            unsqueeze_adds_a_dim_squeeze_drops_it: here,
+            view_and_reshape_keep_the_order_of_numbers: {},
+            permute_turns_axes_contiguous_copies: here,
+            broadcasting_repeats_dims_of_size_1: here,
+            a_reduction_removes_the_dim_it_names: here,
+            where_gather_topk_select_without_a_loop: here,
+            tensors_compute_as_numpy_axis_is_dim: {},
+            from_numpy_shares_memory_tensor_copies: {},
+            type_promotion_finds_a_type_for_both: {},
+            to_returns_a_tensor_on_another_device: {},
+            manual_seed_repeats_random_numbers: {},
+            einsum_sums_over_letters_left_out: here,
         },
         "Automatic differentiation": {
-            a_computation_graph_is_walked_backward: {},
-            autograd_finds_the_derivatives: here,
+            a_computation_graph_is_walked_backward: here,
+            autograd_agrees_with_calculus: here,
             gradient_descent_halves_the_distance: here,
-            from_by_hand_to_by_library_the_loss_stays: here,
-            one_point_a_step_descends_too: {},
+            mse_gradient_by_formula_equals_autograd: here,
+            from_by_hand_to_by_library: here,
+            one_points_gradient_is_right_on_average: {},
+            stochastic_descent_leads_after_one_epoch: {},
         },
         "Common modules and functions": {
-            modules_are_functions_with_parameters: here,
+            linear_and_sequential_hold_parameters: here,
+            a_class_net_is_an_nn_module: here,
+            linear_without_activation_stays_linear: here,
             activations_bend_the_line: drawn,
-            losses_punish_the_surely_wrong: here,
-            # A worker imports this script; the cells of a notebook are no file.
-            a_loader_makes_batches_of_a_dataset: {
-                "workers": 0 if tiny or "__file__" not in globals() else 1
-            },
-            momentum_and_adam_win_the_race: {
+            the_slope_of_an_activation_drives_learning: here,
+            cross_entropy_punishes_the_surely_wrong: here,
+            mse_l1_and_huber_measure_distance: here,
+            momentum_is_a_running_sum_of_gradients: here,
+            momentum_and_adam_fit_a_wave: {
                 **drawn,
-                "target": 0.5 if tiny else 0.1,
-                "limit": 450 if tiny else 2000,
+                "steps": 300 if tiny else 600,
+                "at_most": 0.25 if tiny else 0.05,
             },
-            schedulers_come_to_rest: {"n": 20, "epochs": 16} if tiny else {},
-            convolution_slides_one_kernel: drawn,
-            a_convolution_maps_channels_to_channels: here,
+            schedulers_lower_the_learning_rate: {},
+            a_scheduler_lets_sgd_settle: {},
+            convolution_slides_a_blur_over_an_image: here,
+            a_kernel_finds_edges_and_sharpens: drawn,
+            conv2d_maps_3_channels_to_16: here,
         },
-        "Devices and time": {
-            random_numbers_repeat_by_seed: here,
-            moving_a_tensor_returns_another: here,
-            a_clock_waits_for_the_device: {
+        "Dataset and DataLoader": {
+            a_dataset_has_len_and_getitem: {},
+            dataloader_makes_batches: {},
+            shuffle_draws_a_new_order_each_epoch: {},
+            num_workers_fetch_in_other_processes: {"workers": workers},
+        },
+        "A whole model in one page": {
+            digits_are_split_by_font: here,
+            the_net_gives_ten_logits_an_image: here,
+            a_net_is_scored_on_held_out_fonts: {
                 **here,
-                "size": 256 if tiny else 1024,
+                "half": half if args.amp else None,
+                "count": 1000 if tiny else 3000,
+                "epochs": 2 if tiny else 4,
+                "at_least": 0.25 if tiny else 0.65,
+            },
+            eval_and_no_grad_are_two_switches: here,
+            state_dict_saves_and_loads_a_model: here,
+            predict_one_image_from_a_png: {
+                **here,
+                "count": 1000 if tiny else 2000,
+                "epochs": 2 if tiny else 3,
             },
         },
         "Mixed precision": {
-            half_types_trade_digits_for_range: {},
+            float16_has_digits_bfloat16_has_range: {},
             autocast_picks_a_type_for_each_operation: {**here, "half": half},
-            the_scaler_lifts_small_gradients: {},
-            mixed_precision_ends_at_the_same_loss: {
-                **here,
-                "half": half if args.amp else None,
-                "steps": 60 if tiny else 150,
-            },
+            float16_loses_small_gradients: {},
+            grad_scaler_skips_a_step_with_inf: {},
+            mixed_precision_trains_to_the_same_loss: {**here, "half": half},
         },
         "Mistakes": {
-            mistakes_with_shapes: {},
-            mistakes_with_types_and_memory: {},
-            mistakes_with_losses: {},
-            mistakes_with_layers_and_half_precision: {},
+            mistakes_with_shapes_stop_with_a_message: {},
+            mistakes_with_inputs_stop_with_a_message: {},
+            mistakes_with_shapes_nobody_reports: {},
+            mistakes_with_types_stop_with_a_message: {},
+            mistakes_with_types_nobody_reports: {},
+            mistakes_with_labels_stop_with_a_message: {},
+            mistakes_with_loss_calls_stop_or_warn: {},
+            mistakes_with_losses_nobody_reports: {},
+            softmax_over_the_wrong_dim_is_not_reported: {},
+            zero_grad_forgotten_is_not_reported: {},
+            a_learning_rate_too_large_ends_in_nan: {},
+            mistakes_with_modules_stop_with_a_message: {},
+            a_bias_left_random_shifts_a_blur: {},
+            mistakes_with_half_types_stop_with_a_message: {},
+            mistakes_with_half_types_nobody_reports: {},
         },
     }
     run(chapters, args)
+    if not args.list:
+        print("Next: a chapter in depth, for example start_autograd.py.")
 
 
 if __name__ == "__main__":
