@@ -38,7 +38,6 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-
 # %% [markdown]
 # ## Tensors
 # A tensor is a grid of numbers of one type, on one device: a number, a row, a
@@ -450,34 +449,36 @@ def to_returns_a_tensor_on_another_device() -> None:
     """`x.to(device)` leaves x where it is; the result is on the device.
 
     Shown with "meta", a device that every machine has: its tensors have a
-    shape and a type, and no numbers. Only `+` is tried across devices.
+    shape and a type, and no numbers. A GPU answers in the same way.
     """
-    # The check for a GPU; pick_device in this file knows Macs and others.
+    # The two-line check for a GPU; `pick_device` below knows Macs and others.
     name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     assert torch.ones(2, device=device).sum() == 2
-    # Not printed: it is another one on another machine.
 
     x = torch.tensor([1.0, 2.0, 3.0])
     there = x.to("meta")
-    print("x.to('meta').device =", there.device, " x.device =", x.device)
+    print("there = x.to('meta') is on", there.device, " x is on", x.device)
     assert there.device.type == "meta"
     assert there.shape == (3,)
     assert x.device.type == "cpu"
 
     same = x.to("cpu")  # it is there already: no copy
-    print("x.to('cpu') is x   :", same is x)
+    print("x.to('cpu') is x:", same is x)
     assert same is x
 
     layer = nn.Linear(3, 2)
     moved = layer.to("meta")  # a module moves its own weights
     print("layer.to('meta') is layer:", moved is layer)
+    print("layer.weight is now on", layer.weight.device)
     assert moved is layer
     assert layer.weight.device.type == "meta"
 
-    with caught(RuntimeError, "device"):
-        x + there
-    x + x.to("cpu")  # right: both on one device
+    # x + there fails as well: both must be on one device.
+    with caught(TypeError, "Use Tensor.cpu() to copy the tensor to host"):
+        there.numpy()
+    array = x.to("cpu").numpy()  # right: NumPy reads the CPU's memory alone
+    assert array.tolist() == [1, 2, 3]
 
 
 # %%
@@ -487,19 +488,19 @@ def manual_seed_repeats_random_numbers() -> None:
     On the CPU. A GPU has a generator and numbers of its own.
     """
     torch.manual_seed(0)
-    first = torch.rand(3)
-    after = torch.rand(3)  # the stream went on
+    first = torch.randint(100, (5,))
+    after = torch.randint(100, (5,))  # the stream went on
     torch.manual_seed(0)
-    again = torch.rand(3)
-    print("manual_seed(0), rand(3):", first.tolist())
-    print("rand(3)                :", after.tolist())
-    print("manual_seed(0), rand(3):", again.tolist())
+    again = torch.randint(100, (5,))
+    print("manual_seed(0), randint:", first.tolist())
+    print("randint                :", after.tolist())
+    print("manual_seed(0), randint:", again.tolist())
     assert torch.equal(again, first)
     assert not torch.equal(after, first)
 
     own = torch.Generator().manual_seed(0)  # a stream that nobody else uses
     torch.rand(1)
-    drawn = torch.rand(3, generator=own)
+    drawn = torch.randint(100, (5,), generator=own)
     print("a Generator, seed 0    :", drawn.tolist())
     assert torch.equal(drawn, first)
 
@@ -535,7 +536,8 @@ def einsum_sums_over_letters_left_out(device: torch.device) -> None:
 
     stack = torch.stack([x, x + 1])  # (2, 2, 3): a batch of two matrices
     each = torch.einsum("bij,jk->bik", stack, y)
-    print("bij,jk->bik for x and x + 1:", each.tolist())
+    print("bij,jk->bik for x, and for x + 1:")
+    print("  ", each.tolist())
     assert each.tolist() == [[[5, 11], [14, 23]], [[8, 15], [17, 27]]]
 
 
@@ -698,8 +700,7 @@ def from_by_hand_to_by_library(device: torch.device) -> nn.Module:
     # 2. Autograd finds the gradient.
     w = torch.zeros(2, device=device, requires_grad=True)
     for _ in range(30):
-        loss = ((x @ w - y) ** 2).mean()
-        loss.backward()
+        ((x @ w - y) ** 2).mean().backward()
         with torch.no_grad():
             w -= 0.1 * w.grad
         w.grad = None
@@ -932,33 +933,6 @@ def activations_bend_the_line(device: torch.device, figures: Path) -> None:
 
 
 # %%
-def the_slope_of_an_activation_drives_learning(device: torch.device) -> None:
-    """Where an activation is flat, its slope is 0 and nothing is learnt.
-
-    tanh' = 1 - tanh^2, sigmoid' = s (1 - s), ReLU' = 1 for x > 0, else 0.
-    """
-    x = torch.tensor([-4.0, 0.5, 4.0], device=device, requires_grad=True)
-    print("x =", x.tolist())
-
-    x.tanh().sum().backward()  # each result depends on its own x alone
-    print("slope of tanh:   ", x.grad.tolist())
-    assert_close(x.grad, 1 - x.detach().tanh() ** 2, rtol=1e-4, atol=1e-6)
-    assert x.grad[2] < 0.01 < 0.5 < x.grad[1]
-
-    x.grad = None
-    x.sigmoid().sum().backward()
-    print("slope of sigmoid:", x.grad.tolist())
-    s = x.detach().sigmoid()
-    assert_close(x.grad, s * (1 - s), rtol=1e-4, atol=1e-6)
-    assert x.grad.max() < 0.25  # never more than 1/4
-
-    x.grad = None
-    x.relu().sum().backward()
-    print("slope of ReLU:   ", x.grad.tolist())
-    assert x.grad.tolist() == [0, 1, 1]
-
-
-# %%
 def cross_entropy_punishes_the_surely_wrong(device: torch.device) -> None:
     """Cross-entropy is -log of the probability given to the true class.
 
@@ -1015,40 +989,6 @@ def mse_l1_and_huber_measure_distance(device: torch.device) -> None:
     each = F.mse_loss(guess, target, reduction="none")
     print("mse_loss(reduction='none') =", each.tolist())
     assert each.tolist() == [1, 25]
-
-
-# %%
-def momentum_is_a_running_sum_of_gradients(device: torch.device) -> None:
-    """SGD with momentum 0.9 goes on where the gradients agree.
-
-    velocity = 0.9 velocity + gradient, then w = w - lr velocity. The loss
-    (x^2 + 20 y^2) / 2 is a long valley: its gradient is (x, 20 y).
-    """
-    curvature = torch.tensor([1.0, 20.0], device=device)
-    w = torch.tensor([-4.0, 1.5], requires_grad=True, device=device)
-    plain = torch.tensor([-4.0, 1.5], requires_grad=True, device=device)
-    optimizer = torch.optim.SGD([w], lr=0.03, momentum=0.9)
-    without = torch.optim.SGD([plain], lr=0.03)
-
-    hand = w.detach().clone()
-    velocity = torch.zeros_like(hand)
-    for _ in range(40):
-        optimizer.zero_grad()
-        ((curvature * w**2).sum() / 2).backward()
-        optimizer.step()
-        without.zero_grad()
-        ((curvature * plain**2).sum() / 2).backward()
-        without.step()
-
-        velocity = 0.9 * velocity + curvature * hand
-        hand = hand - 0.03 * velocity
-        assert_close(w.detach(), hand, rtol=1e-4, atol=1e-5)
-    print("the minimum is at (0, 0), the start at (-4, 1.5), 40 steps")
-    print("SGD, lr 0.03:      ", plain.tolist())
-    print("with momentum 0.9: ", w.tolist())
-    print("by hand:           ", hand.tolist())
-    assert_close(plain[0].item(), -4 * 0.97**40, rtol=1e-4, atol=0)
-    assert w.detach().norm() < plain.detach().norm() / 2
 
 
 # %%
@@ -1186,7 +1126,7 @@ def schedulers_lower_the_learning_rate() -> None:
 def distance_after_sgd(seed: int, gamma: float) -> float:
     """Return how far single-point SGD ends from the least squares.
 
-    20 points, 16 epochs; each epoch multiplies the learning rate by gamma.
+    20 points, 10 epochs; each epoch multiplies the learning rate by gamma.
     """
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(20, 2, generator=generator)
@@ -1197,7 +1137,7 @@ def distance_after_sgd(seed: int, gamma: float) -> float:
     w = torch.zeros(2, requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=0.1)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
-    for _ in range(16):
+    for _ in range(10):
         for point in torch.randperm(20, generator=generator):
             optimizer.zero_grad()
             ((x[point] @ w - y[point]) ** 2).backward()
@@ -1216,11 +1156,11 @@ def a_scheduler_lets_sgd_settle() -> None:
     falling = torch.empty(10)
     for seed in range(10):
         constant[seed] = distance_after_sgd(seed, gamma=1.0)
-        falling[seed] = distance_after_sgd(seed, gamma=0.75)
-    print("distance of w from least squares after 16 epochs, ten runs")
+        falling[seed] = distance_after_sgd(seed, gamma=0.7)
+    print("distance of w from least squares after 10 epochs, ten runs")
     print(f"lr 0.1 in all epochs:   mean {constant.mean():.4f}", end="")
     print(f", largest {constant.max():.4f}")
-    print(f"lr times 0.75 an epoch: mean {falling.mean():.4f}", end="")
+    print(f"lr times 0.7 an epoch:  mean {falling.mean():.4f}", end="")
     print(f", largest {falling.max():.4f}")
     nearer = (falling < constant).sum().item()
     print("runs that end nearer with the falling rate:", nearer, "of 10")
@@ -1292,10 +1232,18 @@ def a_kernel_finds_edges_and_sharpens(
     assert sharper.max() > 1.2  # more contrast than the image has
 
     figure, panels = plt.subplots(1, 4, figsize=(9, 2.6), layout="constrained")
-    panels[0].imshow(image[0, 0].cpu(), cmap="gray", vmin=-0.5, vmax=1.5)
-    panels[1].imshow(blurred[0, 0].cpu(), cmap="gray", vmin=-0.5, vmax=1.5)
-    panels[2].imshow(edges[0, 0].cpu(), cmap="gray", vmin=-0.5, vmax=1.5)
-    panels[3].imshow(sharper[0, 0].cpu(), cmap="gray", vmin=-0.5, vmax=1.5)
+    panels[0].imshow(
+        image[0, 0].cpu().numpy(), cmap="gray", vmin=-0.5, vmax=1.5
+    )
+    panels[1].imshow(
+        blurred[0, 0].cpu().numpy(), cmap="gray", vmin=-0.5, vmax=1.5
+    )
+    panels[2].imshow(
+        edges[0, 0].cpu().numpy(), cmap="gray", vmin=-0.5, vmax=1.5
+    )
+    panels[3].imshow(
+        sharper[0, 0].cpu().numpy(), cmap="gray", vmin=-0.5, vmax=1.5
+    )
     panels[0].set_title("image")
     panels[1].set_title("blurred")
     panels[2].set_title("edges")
@@ -1438,8 +1386,9 @@ def num_workers_fetch_in_other_processes(*, workers: int = 1) -> None:
     process before the current process has finished its bootstrapping phase".
     In a notebook keep num_workers=0, or put the Dataset in a file.
     """
-    # "spawn" is a new Python, the same on every system.
-    context = "spawn" if workers else None
+    context = None
+    if workers:
+        context = "spawn"  # a new Python, the same on every system
     loader = DataLoader(
         WhoFetches(), 2, num_workers=workers, multiprocessing_context=context
     )
@@ -1588,7 +1537,8 @@ def a_net_is_scored_on_held_out_fonts(
     images, labels = font_digits("train", count)
     model = Net().to(device)
     history = fit_digits(model, TensorDataset(images, labels), epochs, half)
-    assert history[-1] < history[0] / 2
+    assert history[-1] < history[0] < math.log(10)  # what guessing costs
+    assert history[-1] > 0.05
 
     seen = digit_accuracy(model, images, labels)
     new_images, new_labels = font_digits("train", 1000, seed=1)
@@ -1665,7 +1615,10 @@ def state_dict_saves_and_loads_a_model(device: torch.device) -> None:
         size = path.stat().st_size
         loaded = load_digits(path, device)
 
-    print("names:", ", ".join(model.state_dict()))
+    names = list(model.state_dict())
+    print("names:", ", ".join(names[:4]))
+    print("      ", ", ".join(names[4:]))
+    assert names[-1] == "output.bias"
     print(
         f"the file has {size:,} bytes, 4 for each of 11,274 numbers and names"
     )
@@ -1804,31 +1757,6 @@ def autocast_picks_a_type_for_each_operation(
     assert layer.weight.grad.dtype == torch.float32
     # The numbers agree to the digits that 16 bits have.
     assert_close(product.float(), x @ x.T, rtol=2e-2, atol=0)
-
-
-# %%
-def float16_loses_small_gradients() -> None:
-    """A gradient of 1e-8 is 0 in float16; scaled up by 65,536 it is kept.
-
-    The smallest positive float16 is 2^-24 = 6e-8. On the CPU, for everybody.
-    """
-    w = torch.zeros((), dtype=torch.float16, requires_grad=True)
-    loss = w.float() * 1e-8
-    loss.backward()
-    print("slope 1e-8:             w.grad =", w.grad.item())
-    assert w.grad == 0
-
-    w.grad = None
-    loss = w.float() * 1e-8
-    (65_536 * loss).backward()
-    print("of 65536 * loss:        w.grad =", w.grad.item())
-    print("  divided in float32:          ", (w.grad.float() / 65_536).item())
-    assert_close(w.grad.item(), 65_536e-8, rtol=1e-3, atol=0)
-
-    brain = torch.zeros((), dtype=torch.bfloat16, requires_grad=True)
-    (brain.float() * 1e-8).backward()
-    print("bfloat16, not scaled:   w.grad =", brain.grad.item())
-    assert_close(brain.grad.item(), 1e-8, rtol=1e-2, atol=0)
 
 
 # %%
@@ -2199,34 +2127,6 @@ def zero_grad_forgotten_is_not_reported() -> None:
 
 
 # %%
-def a_learning_rate_too_large_ends_in_nan() -> None:
-    """Above 1 the steps on (x - 2)^2 grow: x runs away, to inf and nan.
-
-    A step multiplies x - 2 by 1 - 2 lr: by 0.5 at 0.25, by -2.8 at 1.9.
-    """
-    right = torch.tensor(5.0, requires_grad=True)
-    wrong = torch.tensor(5.0, requires_grad=True)
-    optimizer = torch.optim.SGD([right], lr=0.25)
-    too_fast = torch.optim.SGD([wrong], lr=1.9)
-    for step in range(1, 201):
-        optimizer.zero_grad()
-        ((right - 2) ** 2).backward()
-        optimizer.step()
-        too_fast.zero_grad()
-        ((wrong - 2) ** 2).backward()
-        too_fast.step()
-        if step == 5:
-            print("after 5 steps,   lr 1.9:", wrong.item())
-            print("                 lr 0.25:", right.item())
-            assert_close(wrong.item(), 2 + 3 * (-2.8) ** 5, rtol=1e-5, atol=0)
-            assert right == 2 + 3 / 2**5
-    print("after 200 steps, lr 1.9:", wrong.item())
-    print("                 lr 0.25:", right.item())
-    assert wrong.isnan()
-    assert right == 2
-
-
-# %%
 class NoSuper(nn.Module):
     """A module whose `__init__` forgets `super().__init__()`."""
 
@@ -2263,23 +2163,6 @@ def mistakes_with_modules_stop_with_a_message() -> None:
     with caught(TypeError, "object is not callable"):
         report(torch.ones(1, 3))
     model(torch.ones(1, 3))  # right: load_state_dict changes model itself
-
-
-# %%
-def a_bias_left_random_shifts_a_blur() -> None:
-    """A kernel set by hand needs `bias=False`: black must stay black."""
-    torch.manual_seed(0)
-    black = torch.zeros(1, 1, 5, 5)
-    wrong = nn.Conv2d(1, 1, 3).requires_grad_(False)
-    right = nn.Conv2d(1, 1, 3, bias=False).requires_grad_(False)
-    wrong.weight.fill_(1 / 9)  # the mean of nine pixels
-    right.weight.fill_(1 / 9)
-    print("a black image, blurred: its mean")
-    print("Conv2d(1, 1, 3)             ", wrong(black).mean().item())
-    print("Conv2d(1, 1, 3, bias=False) ", right(black).mean().item())
-    assert_close(wrong(black).mean(), wrong.bias[0])
-    assert wrong(black).mean().abs() > 0.01
-    assert right(black).mean() == 0
 
 
 # %%
@@ -2508,7 +2391,7 @@ def run(chapters: dict[str, dict], args: argparse.Namespace) -> None:
 
 
 # %%
-# Data makers: digits in the fonts of matplotlib, which need no download.
+# Data makers: digits in the fonts that come with matplotlib.
 def random_affine(
     images: Tensor,
     generator: torch.Generator | None = None,
@@ -2635,10 +2518,8 @@ def main() -> None:
             a_class_net_is_an_nn_module: here,
             linear_without_activation_stays_linear: here,
             activations_bend_the_line: drawn,
-            the_slope_of_an_activation_drives_learning: here,
             cross_entropy_punishes_the_surely_wrong: here,
             mse_l1_and_huber_measure_distance: here,
-            momentum_is_a_running_sum_of_gradients: here,
             momentum_and_adam_fit_a_wave: {
                 **drawn,
                 "steps": 300 if tiny else 600,
@@ -2663,21 +2544,20 @@ def main() -> None:
                 **here,
                 "half": half if args.amp else None,
                 "count": 1000 if tiny else 3000,
-                "epochs": 2 if tiny else 4,
-                "at_least": 0.25 if tiny else 0.65,
+                "epochs": 3 if tiny else 4,
+                "at_least": 0.4 if tiny else 0.65,
             },
             eval_and_no_grad_are_two_switches: here,
             state_dict_saves_and_loads_a_model: here,
             predict_one_image_from_a_png: {
                 **here,
                 "count": 1000 if tiny else 2000,
-                "epochs": 2 if tiny else 3,
+                "epochs": 3,
             },
         },
         "Mixed precision": {
             float16_has_digits_bfloat16_has_range: {},
             autocast_picks_a_type_for_each_operation: {**here, "half": half},
-            float16_loses_small_gradients: {},
             grad_scaler_skips_a_step_with_inf: {},
             mixed_precision_trains_to_the_same_loss: {**here, "half": half},
         },
@@ -2692,9 +2572,7 @@ def main() -> None:
             mistakes_with_losses_nobody_reports: {},
             softmax_over_the_wrong_dim_is_not_reported: {},
             zero_grad_forgotten_is_not_reported: {},
-            a_learning_rate_too_large_ends_in_nan: {},
             mistakes_with_modules_stop_with_a_message: {},
-            a_bias_left_random_shifts_a_blur: {},
             mistakes_with_half_types_stop_with_a_message: {},
             mistakes_with_half_types_nobody_reports: {},
         },
