@@ -89,7 +89,7 @@ def five_ways_to_make_a_tensor(device: torch.device) -> None:
     print("torch.full((2, 3), 7.0)  ", filled.tolist())
     print("torch.arange(0, 10, 3)   ", counted.tolist())
     print("torch.zeros_like(filled) ", like.tolist())
-    print("torch.rand(2, 3)         ", random.shape, "0 <= each < 1")
+    print("torch.rand(2, 3)         ", tuple(random.shape), "0 <= each < 1")
     assert from_list.tolist() == [1, 2, 3]
     assert from_list.dtype == torch.int64
     assert filled.tolist() == [[7, 7, 7], [7, 7, 7]]
@@ -176,6 +176,11 @@ def cat_makes_a_dim_longer_stack_a_new_one(device: torch.device) -> None:
     assert stacked.shape == (2, 2, 3)
     assert torch.equal(stacked[0], x)
     assert torch.equal(stacked[1], y)
+
+    wide = torch.zeros(2, 4, device=device)
+    with caught(RuntimeError, "must match except in dimension 0"):
+        torch.cat([x, wide])
+    torch.cat([x, wide], dim=1)  # right: (2, 7), joined where they differ
 
 
 # %%
@@ -410,7 +415,7 @@ def from_numpy_shares_memory_tensor_copies() -> None:
 
 # %%
 def type_promotion_finds_a_type_for_both() -> None:
-    """Two tensors give the smallest type that holds both their kinds.
+    """Of two types of one kind the smallest that holds both is taken.
 
     The kinds, in order: bool, integer, float, complex. A float type wins over
     any integer type. A plain number has a kind, and no width. On the CPU: mps
@@ -1164,7 +1169,7 @@ def a_scheduler_lets_sgd_settle() -> None:
     print(f", largest {falling.max():.4f}")
     nearer = (falling < constant).sum().item()
     print("runs that end nearer with the falling rate:", nearer, "of 10")
-    assert falling.mean() < constant.mean() / 3
+    assert falling.mean() < constant.mean() / 5
     assert nearer >= 9
 
 
@@ -1863,13 +1868,6 @@ def mistakes_with_shapes_stop_with_a_message() -> None:
     logits = layer(flat)  # right: 784 numbers in each row
     assert logits.shape == (30, 10)
 
-    x = torch.zeros(2, 3)
-    y = torch.zeros(2, 4)
-    with caught(RuntimeError, "must match except in dimension 0"):
-        torch.cat([x, y])
-    joined = torch.cat([x, y], dim=1)  # right: joined where they differ
-    assert joined.shape == (2, 7)
-
     row = torch.arange(3)
     with caught(IndexError, "Dimension out of range"):
         row.sum(dim=1)
@@ -1879,7 +1877,7 @@ def mistakes_with_shapes_stop_with_a_message() -> None:
 
 # %%
 def mistakes_with_inputs_stop_with_a_message() -> None:
-    """Ragged lists, several truths, images without batch or channels first."""
+    """Rows of unequal length, `if` and `item()` on several numbers."""
     with caught(ValueError, "expected sequence of length 2"):
         torch.tensor([[1, 2], [3, 4, 5]])
     padded = torch.tensor([[1, 2, 0], [3, 4, 5]])  # right: padded
@@ -1897,12 +1895,29 @@ def mistakes_with_inputs_stop_with_a_message() -> None:
     numbers = x.tolist()  # right: item() is for one number
     assert numbers == [1, 2]
 
-    image = torch.zeros(1, 32, 24, 3)  # channels last, as in a file
+
+# %%
+def mistakes_with_images_stop_with_a_message() -> None:
+    """A Conv2d takes float images, (batch, channels, height, width)."""
     layer = nn.Conv2d(3, 16, 3)
+    image = torch.zeros(1, 32, 24, 3)  # channels last, as in a file
     with caught(RuntimeError, "to have 3 channels, but got 32 channels"):
         layer(image)
     maps = layer(image.permute(0, 3, 1, 2))  # right: (1, 3, 32, 24)
     assert maps.shape == (1, 16, 30, 22)
+
+    one = torch.zeros(28, 28)  # grey: no batch, no channel
+    gray = nn.Conv2d(1, 4, 3)
+    with caught(RuntimeError, "Expected 3D (unbatched) or 4D (batched)"):
+        gray(one)
+    maps = gray(one[None, None])  # right: (1, 1, 28, 28)
+    assert maps.shape == (1, 4, 26, 26)
+
+    pixels = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    with caught(RuntimeError, "should be the same"):
+        layer(pixels)
+    maps = layer(pixels / 255)  # right: float32, 0..1
+    assert maps.dtype == torch.float32
 
 
 # %%
@@ -1937,7 +1952,7 @@ def mistakes_with_shapes_nobody_reports() -> None:
 
 # %%
 def mistakes_with_types_stop_with_a_message() -> None:
-    """float64 from NumPy, bytes, integers, a tensor that is tracked."""
+    """float64 from NumPy, a mean of integers, a tensor that is tracked."""
     torch.manual_seed(0)
     layer = nn.Linear(2, 1)
     array = np.ones((3, 2))  # NumPy's default is float64
@@ -1951,13 +1966,6 @@ def mistakes_with_types_stop_with_a_message() -> None:
         whole.mean()
     mean = whole.float().mean()  # right: a mean is no integer
     assert mean == 1.5
-
-    pixels = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-    convolution = nn.Conv2d(3, 4, 3)
-    with caught(RuntimeError, "should be the same"):
-        convolution(pixels)
-    maps = convolution(pixels / 255)  # right: float32, 0..1
-    assert maps.dtype == torch.float32
 
     w = torch.ones(2, requires_grad=True)
     with caught(RuntimeError, "numpy() on Tensor that requires grad"):
@@ -2147,7 +2155,7 @@ class WithSuper(nn.Module):
 
 
 def mistakes_with_modules_stop_with_a_message() -> None:
-    """Modules: super forgotten, parameters used up, a file of code."""
+    """super() forgotten, parameters used up, a report that is called."""
     with caught(AttributeError, "before Module.__init__() call"):
         NoSuper()
     model = WithSuper()  # right: super().__init__() is its first line
@@ -2564,6 +2572,7 @@ def main() -> None:
         "Mistakes": {
             mistakes_with_shapes_stop_with_a_message: {},
             mistakes_with_inputs_stop_with_a_message: {},
+            mistakes_with_images_stop_with_a_message: {},
             mistakes_with_shapes_nobody_reports: {},
             mistakes_with_types_stop_with_a_message: {},
             mistakes_with_types_nobody_reports: {},
