@@ -332,12 +332,21 @@ def the_engine_trains_a_network_as_torch_does(*, steps: int = 200) -> None:
     """The same formulas, with Scalars or with tensors, train the same.
 
     XOR asks whether two inputs differ: -1 for no, 1 for yes. On the CPU in
-    float64, the type of Python's own numbers.
+    float64, the type of Python's own numbers. The loss falls with this seed.
     """
     torch.manual_seed(0)
     w = torch.randn(13, dtype=torch.float64, requires_grad=True)
     ours = [Scalar(number) for number in w.tolist()]
     first = xor_loss(w).item()
+
+    # The same loss with matrices, as torch would be used.
+    x = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]]).double()
+    y = torch.tensor([-1, 1, 1, -1]).double()
+    units = w[:9].view(3, 3)  # two weights and a bias each
+    h = (x @ units[:, :2].T + units[:, 2]).tanh()  # (4, 3)
+    output = (h @ w[9:12] + w[12]).tanh()  # (4,)
+    assert math.isclose(((output - y) ** 2).mean().item(), first)
+
     for _ in range(steps):
         loss = xor_loss(w)
         w.grad = None
@@ -451,9 +460,16 @@ def autograd_grad_returns_and_leaves_grad_alone(device: torch.device) -> None:
     """
     w = torch.tensor(3.0, requires_grad=True, device=device)
     gradient = torch.autograd.grad(w**2 + 5 * w, w)[0]
-    print("torch.autograd.grad:", gradient.item(), " w.grad =", w.grad)
+    print("w = 3.0, torch.autograd.grad(w**2 + 5 * w, w):", gradient.item())
+    print("w.grad =", w.grad)
     assert gradient == 11
     assert w.grad is None
+
+    v = torch.tensor(1.0, requires_grad=True, device=device)
+    with caught(RuntimeError, "allow_unused=True"):
+        torch.autograd.grad(w**2, v)
+    answer = torch.autograd.grad(w**2, v, allow_unused=True)  # right: (None,)
+    assert answer == (None,)
 
 
 # %%
@@ -642,23 +658,21 @@ def a_frozen_layer_stays_and_passes_gradients_on(device: torch.device) -> None:
     last = model[2].weight.detach().clone()
     x = torch.ones(16, 4, device=device)
     y = torch.ones(16, 1, device=device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
-    loss_at_first = F.mse_loss(model(x), y).item()
-    for _ in range(3):
-        optimizer.zero_grad()
-        F.mse_loss(model(x), y).backward()
-        optimizer.step()
-    loss = F.mse_loss(model(x), y).item()
-
-    moved = (model[0].weight.detach() - first).abs().max().item()
+    loss = F.mse_loss(model(x), y)
+    loss.backward()
+    optimizer.step()
+    loss_after = F.mse_loss(model(x), y)
+    gradient = model[0].weight.grad
     print("the last layer is frozen: its weight.grad is", model[2].weight.grad)
-    print(f"the first one learns: a weight moved by up to {moved:.2f}")
-    print(f"loss {loss_at_first:.3f} -> {loss:.3f}")
+    print(f"the first layer learns: gradient norm {gradient.norm():.3f}")
+    print(f"loss before the step {loss:.3f}, after it {loss_after:.3f}")
     assert model[2].weight.grad is None
     assert torch.equal(model[2].weight.detach(), last)
-    assert moved > 0.05
-    assert loss < loss_at_first / 2
+    assert_close(model[0].weight.detach(), first - 0.1 * gradient)
+    assert gradient.norm() > 0.1
+    assert loss_after < loss
 
 
 # %%
@@ -850,11 +864,10 @@ def an_infinite_slope_times_zero_is_nan(device: torch.device) -> None:
     assert x.grad.isnan()
 
     x.grad = None
-    y = 0 * (x + 1e-6).sqrt()
+    y = 3 * (x + 1e-6).sqrt()
     y.backward()
-    print("0 * sqrt(x + 1e-6) at 0: x.grad =", x.grad.item())
-    assert y == 0
-    assert x.grad == 0
+    print(f"3 * sqrt(x + 1e-6) at 0: x.grad = {x.grad:.1f}")
+    assert_close(x.grad, torch.full_like(x.grad, 1500))
 
 
 # %%
@@ -879,15 +892,12 @@ def anomaly_mode_names_the_line_that_made_nan(device: torch.device) -> None:
             y.backward()
         y = 0 * (x + 1e-6).sqrt()  # right: the slope of the root is finite
         y.backward()
-    # The traceback of the forward pass comes as a warning. Its last entry is
-    # the line to look at.
+    # The traceback of the forward pass comes as a warning.
     report = str(reports[0].message)
-    function, line = re.findall(r"line \d+, in (\w+)\n +(.*)", report)[-1]
+    line = re.search(r"in anomaly_mode_\w+\n +(.*)", report)[1]
     print("anomaly mode:", report.split(".")[0])
-    print("in", function)
-    print("the line:", line)
+    print("the line:    ", line)
     assert report.startswith("Error detected in SqrtBackward0")
-    assert function == "anomaly_mode_names_the_line_that_made_nan"
     assert line == "y = 0 * x.sqrt()"
 
 
@@ -1046,12 +1056,12 @@ def gradcheck_finds_a_backward_without_the_chain_rule() -> None:
 def named_parameters_show_gradient_norms_by_layer(device: torch.device) -> None:
     """Sigmoids make the gradient of early layers small: print the norms.
 
-    Six layers (8 -> 8), each with a sigmoid, whose slope is at most 1/4. The
+    Five layers (8 -> 8), each with a sigmoid, whose slope is at most 1/4. The
     norm of all gradients is the root of the sum of squares.
     """
     torch.manual_seed(0)
     model = nn.Sequential()
-    for _ in range(6):
+    for _ in range(5):
         model.append(nn.Linear(8, 8))
         model.append(nn.Sigmoid())
     model.to(device)
@@ -1061,14 +1071,13 @@ def named_parameters_show_gradient_norms_by_layer(device: torch.device) -> None:
     squares = torch.zeros((), device=device)
     for name, parameter in model.named_parameters():
         squares += parameter.grad.square().sum()
-        if parameter.dim() == 2:  # the weights
-            print(f"{name:9} gradient norm {parameter.grad.norm():.6f}")
+        print(f"{name:8} gradient norm {parameter.grad.norm():9.6f}")
     total = torch.nn.utils.get_total_norm(
         [parameter.grad for parameter in model.parameters()]
     )
-    print(f"all       gradient norm {total:.6f}")
+    print(f"all      gradient norm {total:9.6f}")
     assert_close(total, squares.sqrt())
-    assert model[0].weight.grad.norm() < model[10].weight.grad.norm() / 100
+    assert model[0].weight.grad.norm() < model[8].weight.grad.norm() / 100
 
 
 # %% [markdown]
@@ -1545,7 +1554,7 @@ def autocast_computes_in_16_bits_and_keeps_float32_weights(
     """
     torch.manual_seed(0)
     x = torch.linspace(-1, 1, 64).to(device)[:, None]  # (64, 1)
-    y = x**2
+    y = 10 * x**2
     model = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 1))
     model.to(device)
     F.mse_loss(model(x), y).backward()
@@ -1602,6 +1611,9 @@ def a_network_trains_with_autocast_or_without(
         scaler.update()
     print(f"after {steps} steps: loss {loss:.4f}")
     assert loss < first / 10
+    at_half = model(torch.full((1, 1), 0.5, device=device)).item()
+    print(f"at x = 0.5 it gives {at_half:.2f}, right is 0.25")
+    assert abs(at_half - 0.25) < 0.1
 
 
 # %% [markdown]
@@ -1625,12 +1637,6 @@ def mistakes_cut_the_graph(device: torch.device) -> None:
     (w.softmax(dim=0) @ x).backward()  # right: argmax and > have no slope
     p = w.detach().softmax(dim=0)
     assert_close(w.grad, x + p * (x - p @ x))
-
-    v = torch.ones(2, requires_grad=True, device=device)
-    with caught(RuntimeError, "allow_unused=True"):
-        torch.autograd.grad(w.sum(), [v])
-    answer = torch.autograd.grad(w.sum(), [v], allow_unused=True)  # right: None
-    assert answer == (None,)
 
 
 # %%
@@ -1664,6 +1670,7 @@ def mistakes_make_a_new_tensor_of_a_weight(device: torch.device) -> None:
     w = w - 0.1 * w.grad
     print("w = w - 0.1 * w.grad: w.is_leaf is", w.is_leaf)
     assert not w.is_leaf
+    assert_close(w.detach(), torch.full_like(v.detach(), 0.8))
     with caught(UserWarning, "not a leaf Tensor is being accessed"):
         print(w.grad)
     torch.optim.SGD([v], lr=0.1).step()  # right: in place, v stays a leaf
@@ -1715,7 +1722,7 @@ def mistakes_freeze_a_result(device: torch.device) -> None:
 # %%
 def mistakes_ask_for_a_gradient(device: torch.device) -> None:
     """A gradient needs real numbers, one result, and a backward before it."""
-    with caught(RuntimeError, "can only"):
+    with caught(RuntimeError, "ensors of floating point"):
         torch.tensor([1, 2], device=device).requires_grad_()
     w = torch.tensor([1.0, 2.0], device=device).requires_grad_()  # right: 1.0
 
@@ -1749,16 +1756,16 @@ def mistake_requires_grad_on_a_loss(device: torch.device) -> None:
 
 
 # %%
-def mistake_torch_tensor_of_tensors(device: torch.device) -> None:
+def mistake_torch_tensor_of_tensors() -> None:
     """`torch.tensor([a, b])` copies numbers and cuts the graph.
 
-    loss = a + a^2 + b^2, its slope along a is 1 + 2 a = 3 at a = 1.
+    loss = a + a^2 + b^2, its slope along a is 1 + 2 a = 3 at a = 1. On the CPU.
     """
-    a = torch.tensor(1.0, requires_grad=True, device=device)
-    b = torch.tensor(1.0, requires_grad=True, device=device)
+    a = torch.tensor(1.0, requires_grad=True)
+    b = torch.tensor(1.0, requires_grad=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some versions warn
-        pair = torch.tensor([a, b], device=device)
+        pair = torch.tensor([a, b])
     (a + (pair**2).sum()).backward()
     print("torch.tensor([a, b]):       a.grad =", a.grad.item())
     assert a.grad == 1
@@ -2167,7 +2174,7 @@ def main() -> None:
             mistakes_freeze_a_result: here,
             mistakes_ask_for_a_gradient: here,
             mistake_requires_grad_on_a_loss: here,
-            mistake_torch_tensor_of_tensors: here,
+            mistake_torch_tensor_of_tensors: {},
             mistake_round_has_slope_zero: here,
             mistake_data_hides_a_change: here,
             mistake_frozen_after_backward: here,
