@@ -987,11 +987,14 @@ def a_custom_function_brings_its_own_backward() -> None:
     assert_close(y.detach(), torch.tensor(2.0).log())
     assert x.grad == 0.5
 
-    large = torch.tensor(100.0)
-    print("at 100: log(1 + exp(x)) =", large.exp().add(1).log().item(), end="")
-    print(", Softplus =", Softplus.apply(large).item())
-    assert large.exp().add(1).log() == math.inf
-    assert Softplus.apply(large) == 100
+    x = torch.tensor(100.0, requires_grad=True)
+    y = (1 + x.exp()).log()
+    y.backward()
+    print("at x = 100: log(1 + exp(x)) =", y.item(), " x.grad =", x.grad.item())
+    print("            Softplus        =", Softplus.apply(x).item())
+    assert y == math.inf
+    assert x.grad.isnan()
+    assert Softplus.apply(x) == 100
 
     points = torch.linspace(-4, 4, 9, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(Softplus.apply, points)
@@ -1101,13 +1104,13 @@ def backward_with_a_vector_is_v_times_the_jacobian(
     with caught(RuntimeError, "grad can be implicitly created only"):
         y.backward()
     y.backward(v, retain_graph=True)  # right: how much each output counts
-    print("v =", v.tolist())
-    print("v^T J = x.grad =", x.grad.tolist())
+    print("v =", v.tolist(), " v^T J = x.grad =", x.grad.tolist())
     assert x.grad.tolist() == [45, 302]
 
-    x.grad = None
-    (v @ y).backward()  # the gradient of the weighted sum is the same
-    assert x.grad.tolist() == [45, 302]
+    with caught(RuntimeError, "Mismatch in shape"):
+        y.backward(torch.ones(2, device=device))
+    (v @ y).backward()  # right: v is shaped like y; a weighted sum is the same
+    assert x.grad.tolist() == [90, 604]  # added once more
 
 
 # %%
@@ -1722,9 +1725,9 @@ def mistakes_freeze_a_result(device: torch.device) -> None:
 # %%
 def mistakes_ask_for_a_gradient(device: torch.device) -> None:
     """A gradient needs real numbers, one result, and a backward before it."""
-    with caught(RuntimeError, "ensors of floating point"):
-        torch.tensor([1, 2], device=device).requires_grad_()
-    w = torch.tensor([1.0, 2.0], device=device).requires_grad_()  # right: 1.0
+    with caught(RuntimeError, "Only Tensors of floating point"):
+        torch.tensor([1, 2], requires_grad=True, device=device)
+    w = torch.ones(2, requires_grad=True, device=device)  # right: floats
 
     with caught(AttributeError, "'NoneType' object has no attribute 'zero_'"):
         w.grad.zero_()
@@ -1733,7 +1736,7 @@ def mistakes_ask_for_a_gradient(device: torch.device) -> None:
     with caught(RuntimeError, "only for scalar outputs"):
         (w**2).backward()
     (w**2).sum().backward()  # right: one number to derive
-    assert w.grad.tolist() == [2, 4]
+    assert w.grad.tolist() == [2, 2]
 
 
 # %%
