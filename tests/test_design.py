@@ -15,7 +15,6 @@ from conftest import ROOT, SCRIPTS, cells, chapters_in_main
 # Scripts that are not rewritten yet. Of them less is asked.
 FIRST_EDITION = [
     "start_Pytorch",
-    "start_autograd",
     "start_buildnn",
     "start_dataloader",
     "start_optimizer",
