@@ -1369,7 +1369,7 @@ def a_post_accumulate_hook_steps_within_backward(device: torch.device) -> None:
 
 
 # %%
-class Block(nn.Module):
+class CountedBlock(nn.Module):
     """tanh(exp(sin(x))), which counts how often it runs.
 
     Backward needs x for sin' = cos, the result of exp, and that of tanh.
@@ -1408,7 +1408,7 @@ def checkpoint_trades_time_for_memory(device: torch.device) -> None:
     a checkpoint one.
     """
     x = torch.linspace(-1, 1, 1000, requires_grad=True, device=device)
-    block = Block()
+    block = CountedBlock()
     saved = Saved()
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
         h = x
@@ -1421,7 +1421,7 @@ def checkpoint_trades_time_for_memory(device: torch.device) -> None:
     assert block.runs == 10
 
     x.grad = None
-    block = Block()
+    block = CountedBlock()
     saved = Saved()
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
         h = x

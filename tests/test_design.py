@@ -32,7 +32,12 @@ NAMES = [
 ]
 HELPERS_BEGIN = "# The helpers below are the same, to the byte, in all five"
 # Chapters that build one thing: a section may use earlier cells of its own.
-BUILD_ONE_THING = ["The whole run"]
+BUILD_ONE_THING = [
+    "An engine in forty lines",
+    "A whole model in one page",
+    "A small language model",
+    "The whole run",
+]
 
 DEFINITION = ast.ClassDef | ast.FunctionDef
 
