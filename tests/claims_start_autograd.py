@@ -514,7 +514,7 @@ BREAKINGS = [
     (
         "mistake_frozen_after_backward",
         "    w.requires_grad_(False)\n    optimizer.step()\n",
-        "    w.requires_grad_(False)\n    w.grad = None\n    optimizer.step()\n",
+        "    w.requires_grad_(False); w.grad = None\n    optimizer.step()\n",
     ),
     (
         "mistake_detach_shares_memory",
