@@ -172,12 +172,17 @@ OUTCOMES = collections.Counter()  # of all bad inputs that were tried
 
 
 def refused(outcome, status, *words):
-    """Check the status, and for one line on standard error with the words."""
+    """Check the status, and for one line on standard error with the words.
+
+    With status 2 it is argparse that answers: its usage comes first.
+    """
     code, _, errors = outcome
-    lines = errors.splitlines()
-    assert code == status and len(lines) == 1, outcome
+    *usage, line = errors.splitlines()
+    assert code == status, outcome
+    assert bool(usage) == (status == 2), outcome
+    assert not usage or usage[0].startswith("usage: ")
     for word in words:
-        assert word in lines[0], lines[0]
+        assert word in line, line
     OUTCOMES[f"ended with status {status}"] += 1
 
 

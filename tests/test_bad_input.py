@@ -1,16 +1,11 @@
 """Whatever is wrong, the answer is one clear line, and nothing is lost."""
 
-import contextlib
 import errno
 import gzip
-import hashlib
 import math
 import os
 import pickle
 import signal
-import socket
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -38,8 +33,8 @@ TRAIN = ("--tiny", "--device", "cpu", "--only", "train_validate_test")
         (["--device", "cuda:999"], ["--device", "'cuda:999'", "auto"]),
         (["--device"], ["--device"]),
         (["--only"], ["--only"]),
-        (["--only", "train me"], ["--only", "'train me'", "nearest"]),
-        (["--only", ""], ["--only", "''", "nearest"]),
+        (["--only", "train me"], ["--only", "'train me'", "--list"]),
+        (["--only", "mistakes", "nothing"], ["--only", "'nothing'"]),
         (["--figures"], ["--figures"]),
         (["--show"], ["--show", "no display", "figures"]),
         (["--amps"], ["--amps"]),
@@ -108,7 +103,7 @@ DRAW = ("--tiny", "--only", "schedules_move_once_an_epoch_or_once_a_batch")
 
 @pytest.mark.parametrize("trouble", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 def test_figure_that_cannot_be_written(trouble, command_line, monkeypatch):
-    survived(command_line("start_optimizer", *DRAW), "figure  figures")
+    survived(command_line("start_optimizer", *DRAW), "figure:   figures")
     (figure,) = Path("figures").iterdir()
     before = figure.read_bytes()
 
@@ -133,7 +128,8 @@ def test_figures_folder_that_is_a_file(command_line):
     Path("plain").write_text("mine")
     name = "digits_need_no_download"
     flags = ("--tiny", "--only", name, "--figures", "plain")
-    refused(command_line("start_optimizer", *flags), 1, "--figures", "plain")
+    outcome = command_line("start_optimizer", *flags)
+    refused(outcome, 2, "--figures", "plain is no folder")
     assert Path("plain").read_text() == "mine"
 
 
@@ -279,18 +275,16 @@ def test_save_that_fails(trouble, command_line, monkeypatch):
     assert Path("run.pt").read_bytes() == calls[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_in_a_save(number, command_line, monkeypatch):
+def test_interrupt_in_a_save(command_line, monkeypatch):
     sync, calls = os.fsync, []
 
     def interrupt_the_second(file):
         calls.append(Path("run.pt").exists() and Path("run.pt").read_bytes())
-        signal.raise_signal(number) if len(calls) == 2 else sync(file)
+        signal.raise_signal(signal.SIGINT) if len(calls) == 2 else sync(file)
 
     monkeypatch.setattr(os, "fsync", interrupt_the_second)
-    outcome = command_line("start_optimizer", *RESUME[:-1])
-    how = "--checkpoint run.pt --resume"
-    refused(outcome, 128 + number, "interrupted in train_validate_test", how)
+    status, _, errors = command_line("start_optimizer", *RESUME[:-1])
+    assert (status, errors) == (130, "\ninterrupted\n")
     assert os.listdir() == ["run.pt"]
     assert Path("run.pt").read_bytes() == calls[1]
 
@@ -334,19 +328,19 @@ def test_loss_that_is_no_number(command_line):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_the_step_that_is_no_number_is_named(value, command_line, monkeypatch):
-    augment, batches = script.RandomAffine.__call__, []
+    augment, batches = script.random_affine, []
 
-    def spoil_the_twentieth(self, images, generator=None):
+    def spoil_the_twentieth(images, generator=None, **limits):
         batches.append(generator is None)  # and not a drawing of digits
-        moved = augment(self, images, generator)
+        moved = augment(images, generator, **limits)
         return moved + value if sum(batches) == 20 else moved
 
-    monkeypatch.setattr(script.RandomAffine, "__call__", spoil_the_twentieth)
+    monkeypatch.setattr(script, "random_affine", spoil_the_twentieth)
     flags = ("--amp",) if math.isnan(value) else ()
     outcome = command_line("start_optimizer", *TRAIN, *flags)
     # Fifteen batches an epoch.
     refused(outcome, 1, "epoch 2, step 5: loss nan; try a smaller --lr")
-    assert outcome[2].endswith(" or --no-amp\n") == bool(flags)
+    assert outcome[2].endswith(" or no --amp\n") == bool(flags)
 
 
 def test_validation_loss_that_is_no_number(command_line, monkeypatch):
@@ -454,103 +448,12 @@ def test_old_form_of_the_data_runs_no_code(command_line):
     assert not Path("exploded").exists()
 
 
-@pytest.fixture
-def server(monkeypatch):
-    """Return a caller that makes `talk` the only mirror of MNIST."""
+def test_no_network_and_no_files(command_line, monkeypatch):
     import torchvision
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
-    monkeypatch.setattr(script.TorchvisionDigits, "patience", 0.9)
-
-    def answer(talk, connection):
-        # HEAD comes first, to follow a mirror that has moved; then GET.
-        with connection, contextlib.suppress(OSError):
-            talk(connection)
-
-    def serve(talk):
-        with contextlib.suppress(OSError):  # closed by the test
-            while True:
-                arguments = talk, listener.accept()[0]
-                threading.Thread(
-                    target=answer, args=arguments, daemon=True
-                ).start()
-
-    def start(talk):
-        threading.Thread(target=serve, args=(talk,), daemon=True).start()
-
-    yield start
-    listener.close()
-
-
-def sends(*parts, pause=0.0):
-    """Return what talks to a client: it sends the parts, with pauses."""
-
-    def talk(connection):
-        head = connection.recv(9999).startswith(b"HEAD")
-        for part in parts[:1] if head else parts:
-            connection.sendall(part)
-            time.sleep(pause)
-
-    return talk
-
-
-GOOD = b"HTTP/1.0 200 OK\r\nContent-Length: 9912422\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    ("talk", "words"),
-    [
-        (None, "refused"),
-        (sends(b""), ""),
-        (sends(b"SSH-2.0-OpenSSH_9.6\r\n"), "SSH"),
-        (sends(b"HTTP/1.0 404 Not Found\r\n\r\n"), "404"),
-        (sends(b"HTTP/1.0 302 Found\r\nLocation: /x\r\n\r\n"), "Found"),
-        (sends(GOOD, b"<html>sign in to this network</html>"), "corrupted"),
-        (sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n?"), ""),
-        (sends(b"", pause=5), "timed out"),
-        (sends(GOOD, b"", pause=5), "timed out"),
-        (sends(*[b"H"] * 99, pause=0.1), "10 kB a second"),
-        (sends(GOOD, *[b"x" * 100] * 99, pause=0.1), "10 kB a second"),
-    ],
-    ids=[
-        *("refused", "closed", "another service", "not found", "in a circle"),
-        *("wrong bytes", "cut", "silent", "silent later", "slow", "slow later"),
-    ],
-)
-def test_network(talk, words, server, command_line, monkeypatch):
-    import torchvision
-
-    if talk:
-        server(talk)
-    else:
-        closed = "http://127.0.0.1:9/"
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [closed])
-    start = time.monotonic()
+    closed = ["http://127.0.0.1:9/"]
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", closed)
     outcome = command_line("start_optimizer", *TRAIN, "--data", "mnist")
-    assert time.monotonic() - start < 4  # with the patience of 0.9 s
-    refused(outcome, 1, "--data mnist", words, "--data digits needs no files")
+    refused(outcome, 1, "--data mnist", "nor downloaded", "--data digits")
     # Empty folders are left, and no file.
     assert not [path for path in Path().rglob("*") if path.is_file()]
-    assert socket.getdefaulttimeout() is None
-
-
-def test_slow_but_steady(server, stand_in, command_line, monkeypatch):
-    import torchvision
-
-    # One file is missing; it comes in a second and more, 60 kB a second, and
-    # is written 32 kB at a time: that must not be longer than the patience.
-    file = stand_in / "train-images-idx3-ubyte"
-    packed = gzip.compress(file.read_bytes(), compresslevel=0)
-    file.unlink()
-    checksum = hashlib.md5(packed).hexdigest()
-    resources = [(f"{file.name}.gz", checksum)]
-    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
-    head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(packed)
-    parts = [packed[at : at + 1800] for at in range(0, len(packed), 1800)]
-    server(sends(head, *parts, pause=0.03))
-    start = time.monotonic()
-    outcome = command_line("start_optimizer", *TRAIN, "--data", "mnist")
-    survived(outcome, "84 images")
-    assert time.monotonic() - start > 0.9  # more than the patience

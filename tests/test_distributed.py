@@ -56,16 +56,16 @@ def dies():
 def fetches():
     """Read data that only the first process can make, slowly."""
 
-    def read(self, train):
+    def read(name, split, folder):
         if os.environ["RANK"] == "0" and not Path("fetched").exists():
             time.sleep(1)
             Path("fetched").touch()
         if not Path("fetched").exists():
             Path("early").touch()
         labels = torch.arange(120) % 10
-        return torch.zeros(120, 28, 28, dtype=torch.uint8), labels
+        return torch.zeros(120, 1, 28, 28), labels
 
-    script.TorchvisionDigits.read = read
+    script.torchvision_digits = read
 
 
 def keeps():
@@ -92,6 +92,7 @@ def process(folder, place, deed, flags):
     # Whoever hangs says where, and ends before it is killed.
     faulthandler.dump_traceback_later(100, exit=True, file=2)
     sys.argv = ["start_optimizer.py", *flags]
+    sys.modules["__main__"].__file__ = script.__file__  # else: a notebook
     deed()
     script.main()
 
@@ -275,7 +276,7 @@ def test_killed_and_resumed_bit_for_bit(deeds, team, torchrun, tmp_path):
         status, _, errors = first
         assert status == 1 and errors == (
             "process 0 lost another one and ends; "
-            "--checkpoint run.pt --resume goes on from it\n"
+            "--checkpoint run.pt --resume goes on\n"
         )
     # Now as if each had a machine of its own.
     flags = (*RUN, "--checkpoint", "run.pt", "--resume")
