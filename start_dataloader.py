@@ -2110,7 +2110,8 @@ def torchvision_digits(
         reason = [type(error).__name__, *str(error).splitlines()][-1]
         place = folder / make.__name__
         text = f"neither read from {place} nor downloaded: {reason}"
-        raise SystemExit(f"--data {name}: {text}") from None
+        text = f"--data {name}: {text}; --data digits needs no files"
+        raise SystemExit(text) from None
     images = data.data[:, None].float() / 255  # (count, 1, 28, 28)
     apart = min(5000, len(images) // 6)
     if split == "train":

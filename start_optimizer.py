@@ -1905,7 +1905,8 @@ def torchvision_digits(
         reason = [type(error).__name__, *str(error).splitlines()][-1]
         place = folder / make.__name__
         text = f"neither read from {place} nor downloaded: {reason}"
-        raise SystemExit(f"--data {name}: {text}") from None
+        text = f"--data {name}: {text}; --data digits needs no files"
+        raise SystemExit(text) from None
     images = data.data[:, None].float() / 255  # (count, 1, 28, 28)
     apart = min(5000, len(images) // 6)
     if split == "train":
@@ -1972,7 +1973,10 @@ def process_group(args: argparse.Namespace, rank: int) -> Iterator[None]:
             gloo = "gloo" in str(error)
             if not gloo and not isinstance(error, dist.DistError):
                 raise
-            reason = f"process {rank} lost another one and ends{args.kept()}"
+            again = ""
+            if args.checkpoint and args.checkpoint.exists():
+                again = f"; --checkpoint {args.checkpoint} --resume goes on"
+            reason = f"process {rank} lost another one and ends{again}"
             raise SystemExit(reason) from None
 
 
