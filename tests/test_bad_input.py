@@ -34,7 +34,7 @@ TRAIN = ("--tiny", "--device", "cpu", "--only", "train_validate_test")
         (["--device"], ["--device"]),
         (["--only"], ["--only"]),
         (["--only", "train me"], ["--only", "'train me'", "--list"]),
-        (["--only", "mistakes", "nothing"], ["--only", "'nothing'"]),
+        (["--only", "mistakes", "quantum"], ["--only", "'quantum'"]),
         (["--figures"], ["--figures"]),
         (["--show"], ["--show", "no display", "figures"]),
         (["--amps"], ["--amps"]),
@@ -57,7 +57,7 @@ def test_cuda_where_there_is_none(name, command_line):
 def test_a_device_is_refused_in_one_sentence(command_line):
     outcome = command_line("start_autograd", "--device", "mps")
     refused(outcome, 2, "--device", "'mps'", "auto can")
-    assert len(outcome[2]) < 200  # torch says two thousand characters
+    assert len(outcome[2].splitlines()[-1]) < 200  # torch says 2,000
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_loss_that_is_no_number(command_line):
     # Weight decay multiplies by 1 - 0.01 * lr: -9 a step, until it overflows.
     flags = (*TRAIN, "--model", "mlp", "--lr", "1000", "--epochs", "4")
     outcome = command_line("start_optimizer", *flags, "--checkpoint", "run.pt")
-    refused(outcome, 1, "epoch 2, step ", "loss nan", "a smaller --lr")
+    refused(outcome, 1, "epoch 2, step ", ": loss ", "a smaller --lr")
     # The checkpoint is the last good one: weights without a nan.
     state = torch.load("run.pt", weights_only=True)["states"]["trainer"]
     assert all(w.isfinite().all() for w in state["parts"]["model"].values())
@@ -424,7 +424,7 @@ def test_data_folder_that_is_locked(call, command_line, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, call, refuse)
         outcome = command_line("start_optimizer", *TRAIN, "--data", "mnist")
-    refused(outcome, 1, "--data mnist", "Permission denied", "--data digits")
+    refused(outcome, 1, "--data mnist: neither read", "--data digits")
 
 
 @pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"other")])
@@ -444,7 +444,7 @@ def test_old_form_of_the_data_runs_no_code(command_line):
     for name in ("training.pt", "test.pt"):
         Path(folder, name).write_bytes(pickle.dumps(Bomb()))
     outcome = command_line("start_optimizer", *TRAIN, "--data", "mnist")
-    refused(outcome, 1, "--data mnist", "data/MNIST", "delete it")
+    refused(outcome, 1, "--data mnist", "data/MNIST")
     assert not Path("exploded").exists()
 
 
