@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,8 @@ matplotlib.use("agg")
 if "fork" in multiprocessing.get_all_start_methods():
     multiprocessing.set_start_method("fork", force=True)
 
+# Started in the background, Python ignores Ctrl-C, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NO_NETWORK = """
 import socket

@@ -2,16 +2,20 @@
 
 import errno
 import gzip
+import importlib
 import math
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SCRIPTS, refused, survived
+from conftest import ROOT, SCRIPTS, cells, refused, survived
 from matplotlib.figure import Figure
+from PIL import Image
 
 import start_optimizer as script
 
@@ -280,7 +284,9 @@ def test_interrupt_in_a_save(command_line, monkeypatch):
 
     def interrupt_the_second(file):
         calls.append(Path("run.pt").exists() and Path("run.pt").read_bytes())
-        signal.raise_signal(signal.SIGINT) if len(calls) == 2 else sync(file)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        sync(file)
 
     monkeypatch.setattr(os, "fsync", interrupt_the_second)
     status, _, errors = command_line("start_optimizer", *RESUME[:-1])
@@ -336,7 +342,8 @@ def test_the_step_that_is_no_number_is_named(value, command_line, monkeypatch):
         return moved + value if sum(batches) == 20 else moved
 
     monkeypatch.setattr(script, "random_affine", spoil_the_twentieth)
-    flags = ("--amp",) if math.isnan(value) else ()
+    # Without 16-bit instructions the CNN would take a second a step.
+    flags = ("--amp", "--model", "mlp") if math.isnan(value) else ()
     outcome = command_line("start_optimizer", *TRAIN, *flags)
     # Fifteen batches an epoch.
     refused(outcome, 1, "epoch 2, step 5: loss nan; try a smaller --lr")
@@ -457,3 +464,132 @@ def test_no_network_and_no_files(command_line, monkeypatch):
     refused(outcome, 1, "--data mnist", "nor downloaded", "--data digits")
     # Empty folders are left, and no file.
     assert not [path for path in Path().rglob("*") if path.is_file()]
+
+
+# What happens to a running script.
+
+
+@pytest.fixture
+def instead(command_line, monkeypatch):
+    """Return a caller of a script whose first section does something else."""
+
+    def call(name, act):
+        module = importlib.import_module(name)
+        section = cells(ROOT / f"{name}.py")[0].name
+        act.__name__, act.__doc__ = section, "A claim."
+        monkeypatch.setattr(module, section, act)
+        return section, command_line(name, "--tiny", "--only", section)
+
+    return call
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_interrupt(name, instead):
+    ends = []
+
+    def act(**options):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            ends.append("files are closed")
+
+    _, (status, _, errors) = instead(name, act)
+    assert (status, errors) == (130, "\ninterrupted\n")
+    assert ends == ["files are closed"]
+
+
+# Two scripts are enough: torch takes long to compile, and the helpers are one
+# text in all five.
+@pytest.mark.parametrize(
+    ("flag", "name"), [("-O", "start_Pytorch"), ("-OO", "start_dataloader")]
+)
+def test_without_assertions_nothing_is_proved(flag, name, tmp_path):
+    command = [sys.executable, flag, str(ROOT / f"{name}.py"), "--tiny"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    outcome = done.returncode, done.stdout, done.stderr
+    refused(outcome, 1, "leave out -O: the assertions are the lesson")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mistake_in_a_section_keeps_its_traceback(name, instead):
+    def act(**options):
+        Path("missing").read_text()
+
+    with pytest.raises(FileNotFoundError, match="missing"):
+        instead(name, act)
+
+
+def start(name, *flags, folder, **options):
+    """Start a script in `folder`, in a process group of its own."""
+    folder.mkdir()
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / f"{name}.py"), "--device", "cpu", *flags],
+        cwd=folder,
+        stdout=options.pop("stdout", subprocess.PIPE),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def outcome_of(process):
+    """Return the exit status, standard output and standard error."""
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output or "", errors
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of Unix")
+def test_ctrl_c_and_a_closed_pipe(tmp_path):
+    train = start(
+        *("start_optimizer", *TRAIN, "--epochs", "99"),
+        *("--checkpoint", "run.pt"),
+        folder=tmp_path / "train",
+    )
+    # A reader who has read enough, as `| head -1`.
+    piped = start("start_optimizer", "--list", folder=tmp_path / "piped")
+    piped.stdout.close()
+    for line in train.stdout:
+        if line.startswith("    1 "):  # the first epoch is over
+            os.killpg(train.pid, signal.SIGINT)  # as Ctrl-C at a terminal
+            break
+    status, _, errors = outcome_of(train)
+    assert (status, errors) == (130, "\ninterrupted\n")
+    assert os.listdir(tmp_path / "train") == ["run.pt"]
+    piped.stdout = None
+    assert outcome_of(piped) == (1, "", "")
+
+
+def test_two_runs_draw_into_one_folder(tmp_path):
+    only = ("--tiny", "--only", "schedules_move", "--figures", "../figures")
+    runs = [
+        start("start_optimizer", *only, folder=tmp_path / place)
+        for place in ("one", "other")
+    ]
+    for process in runs:
+        survived(outcome_of(process), "figure:   ../figures")
+    # One whole figure, and nothing else.
+    (figure,) = (tmp_path / "figures").iterdir()
+    assert figure.name == "optimizer_schedules.png"
+    with Image.open(figure) as image:
+        image.load()
+
+
+def test_console_home_and_folder(tmp_path):
+    name = "\u8cc7\u6599 \u593e"  # data folder, in Chinese, with a blank
+    section = "schedules_move_once_an_epoch_or_once_a_batch"
+    started = {}
+    for encoding in ("ascii", "cp1252"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        for variable in ("HOME", "USERPROFILE"):
+            environment.pop(variable, None)
+        folder = tmp_path / f"{name} {encoding}"
+        flags = ("--tiny", "--only", section, "--figures", name)
+        started[folder] = start(
+            "start_optimizer", *flags, folder=folder, env=environment
+        )
+    for folder, process in started.items():
+        survived(outcome_of(process), "figure:   \\u8cc7\\u6599 \\u593e")
+        (figure,) = (folder / name).iterdir()
+        assert figure.read_bytes().startswith(b"\x89PNG")
