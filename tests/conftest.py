@@ -19,6 +19,7 @@ from typing import NamedTuple
 # Tiny data gains nothing from a second thread, and a busy machine makes each
 # small product wait for it. Set before torch reads it, and for subprocesses.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["COLUMNS"] = "80"  # argparse breaks its lines there
 
 import matplotlib
 import matplotlib.pyplot as plt

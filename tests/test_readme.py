@@ -26,6 +26,7 @@ from update_readme import (
 )
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
 CONFTEST = (ROOT / "tests" / "conftest.py").read_text()
 SOURCES = {script.name: script.read_text() for script in SCRIPTS}
 SCRIPT_OF = {
@@ -126,6 +127,27 @@ def test_python_is_that_of_a_script_or_runs(block, tmp_path, monkeypatch):
             for part in deeper
             for source in SOURCES.values()
         ), block
+
+
+# The page for contributors.
+
+
+def test_contributing_lists_the_test_files():
+    # A test of one script alone goes with its first edition.
+    files = (ROOT / "tests").glob("test_*.py")
+    names = {f.name for f in files if not f.name.startswith("test_start_")}
+    listed = re.findall(r"^\| `(test_\w+\.py)`", CONTRIBUTING, re.MULTILINE)
+    assert set(listed) == names
+
+
+def test_contributing_shows_a_breaking_as_the_tests_have_it():
+    (block,) = re.findall(r"```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    namespace = {}
+    exec(block, namespace)
+    ((section, piece, _),) = namespace["BREAKINGS"]
+    script = ROOT / SCRIPT_OF[section]
+    (cell,) = [cell for cell in cells(script) if cell.name == section]
+    assert cell.source.count(piece) == 1
 
 
 # Commands.
