@@ -13,6 +13,7 @@ Symbols  x input, y output or target, w weight, b bias, f and g functions;
 
 import argparse
 import contextlib
+import copy
 import linecache
 import math
 import os
@@ -776,6 +777,475 @@ def stochastic_descent_leads_after_one_pass(device: torch.device) -> None:
     assert -1e-6 < min(all_last) < 1e-6 < min(one_last)
 
 
+# %% [markdown]
+# ## Common modules and functions
+# The parts that models are made of: layers, activations, losses, optimizers,
+# schedulers, convolutions. More: start_buildnn.py and start_optimizer.py.
+
+
+# %%
+def linear_is_x_times_weight_plus_bias(device: torch.device) -> None:
+    """`nn.Linear` holds a weight and a bias and returns x W^T + b.
+
+    From 3 numbers to 2: W (2, 3) and b (2,), together 8 parameters.
+    """
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2).to(device)
+    x = torch.tensor([[1.0, -2.0, 0.5]], device=device)  # (batch 1, 3)
+    y = layer(x)  # (1, 2)
+
+    for name, parameter in layer.named_parameters():
+        print(f"{name:6} {tuple(parameter.shape)}", end="  ")
+        print(f"{parameter.numel()} numbers to learn")
+    print(f"layer(x):             {y[0, 0]:.4f} {y[0, 1]:.4f}")
+    by_hand = x @ layer.weight.T + layer.bias
+    print(f"x @ weight.T + bias:  {by_hand[0, 0]:.4f} {by_hand[0, 1]:.4f}")
+    assert layer.weight.shape == (2, 3)
+    assert layer.bias.shape == (2,)
+    assert y.shape == (1, 2)
+    assert_close(y, by_hand)
+    for i in range(2):
+        total = layer.bias[i].clone()
+        for j in range(3):
+            total += layer.weight[i, j] * x[0, j]
+        assert_close(y[0, i], total)
+
+
+# %%
+def two_linear_layers_without_activation_are_one(device: torch.device) -> None:
+    """Without an activation between them, two Linear layers are one.
+
+    (x A^T + a) B^T + b = x (B A)^T + (a B^T + b): again a weight and a bias.
+    """
+    torch.manual_seed(0)
+    first = nn.Linear(3, 4).to(device)
+    second = nn.Linear(4, 2).to(device)
+    x = torch.randn(5, 3, device=device)
+
+    two = nn.Sequential(first, second)(x)  # calls one after the other
+    weight = second.weight @ first.weight  # (2, 3)
+    bias = first.bias @ second.weight.T + second.bias  # (2,)
+    one = x @ weight.T + bias
+    print(f"two layers:             {two[0, 0]:.4f} {two[0, 1]:.4f}")
+    print(f"one layer:              {one[0, 0]:.4f} {one[0, 1]:.4f}")
+    assert_close(two, one)
+
+    bent = nn.Sequential(first, nn.ReLU(), second)(x)
+    by_hand = first(x).clamp(min=0) @ second.weight.T + second.bias
+    print(f"with a ReLU in between: {bent[0, 0]:.4f} {bent[0, 1]:.4f}")
+    assert_close(bent, by_hand)
+    assert not torch.allclose(bent, one, atol=0.01)
+
+
+# %%
+class SmallNet(nn.Module):
+    """Three numbers to two, with four hidden units."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(3, 4)
+        self.output = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs (batch, 2) of the inputs (batch, 3)."""
+        x = self.hidden(x).relu()  # (batch, 4)
+        return self.output(x)  # (batch, 2)
+
+
+def a_class_of_nn_module_has_init_and_forward(device: torch.device) -> None:
+    """A model is a class: `__init__` makes layers, `forward` uses them.
+
+    Layers set as attributes are found by `parameters()` and moved by `to`.
+    Parameters: 3 * 4 + 4 and 4 * 2 + 2, together 26.
+    """
+    torch.manual_seed(0)
+    model = SmallNet().to(device)
+    print(model)
+    count = 0
+    for parameter in model.parameters():
+        count += parameter.numel()
+    print("parameters:", count)
+    assert count == 3 * 4 + 4 + 4 * 2 + 2
+
+    x = torch.randn(5, 3, device=device)
+    y = model(x)  # call the model, which calls forward
+    print("x", tuple(x.shape), "  model(x)", tuple(y.shape))
+    assert y.shape == (5, 2)
+    chain = nn.Sequential(model.hidden, nn.ReLU(), model.output)
+    assert_close(y, chain(x))  # what a Sequential can do as well
+
+
+# %%
+def relu_tanh_sigmoid_silu_gelu_by_formula(
+    device: torch.device, figures: Path
+) -> None:
+    """Five activations are five short formulas: they bend the line.
+
+    P(x) is the share of a normal distribution below x, (1 + erf(x/sqrt2)) / 2.
+    """
+    x = torch.linspace(-4, 4, 81, device=device)
+    relu = F.relu(x)
+    tanh = torch.tanh(x)
+    sigmoid = torch.sigmoid(x)
+    silu = F.silu(x)
+    gelu = F.gelu(x)
+    assert_close(relu, x.clamp(min=0))
+    assert_close(tanh, (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()))
+    assert_close(sigmoid, 1 / (1 + (-x).exp()))
+    assert_close(silu, x / (1 + (-x).exp()))
+    assert_close(gelu, x * (1 + (x / math.sqrt(2)).erf()) / 2)
+
+    print("x           -1       0       1   formula")
+    at = [30, 40, 50]  # where x is -1, 0, 1
+    assert_close(x[at], torch.tensor([-1.0, 0, 1], device=device))
+    rows = "{}" + 3 * "{:8.3f}" + "   {}"
+    print(rows.format("relu   ", *relu[at].tolist(), "max(x, 0)"))
+    print(rows.format("tanh   ", *tanh[at].tolist(), "(e^x-e^-x)/(e^x+e^-x)"))
+    print(rows.format("sigmoid", *sigmoid[at].tolist(), "1 / (1 + e^-x)"))
+    print(rows.format("silu   ", *silu[at].tolist(), "x sigmoid(x)"))
+    print(rows.format("gelu   ", *gelu[at].tolist(), "x P(x)"))
+
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    axes.plot(x.tolist(), relu.tolist(), label="relu")
+    axes.plot(x.tolist(), tanh.tolist(), label="tanh")
+    axes.plot(x.tolist(), sigmoid.tolist(), label="sigmoid")
+    axes.plot(x.tolist(), silu.tolist(), "--", label="silu")
+    axes.plot(x.tolist(), gelu.tolist(), ":", label="gelu")
+    axes.set(xlabel="x", ylim=(-1.2, 2.5), title="activations")
+    axes.legend()
+    save_figure(figure, "tour_activations", figures)
+
+
+# %%
+def cross_entropy_is_minus_the_log_probability(device: torch.device) -> None:
+    """`cross_entropy` costs -log(probability); confident and wrong most.
+
+    Of two logits, the class 0 is right: softmax gives it the probability
+    e^z0 / (e^z0 + e^z1), and the loss is log(1 + e^(z1 - z0)).
+    """
+    label = torch.tensor([0], device=device)
+    right = torch.tensor([[1.0, 0.0]], device=device)  # (batch 1, 2 classes)
+    confident = torch.tensor([[5.0, 0.0]], device=device)
+    wrong = torch.tensor([[0.0, 1.0]], device=device)
+    disaster = torch.tensor([[0.0, 5.0]], device=device)
+
+    loss_right = F.cross_entropy(right, label)
+    loss_confident = F.cross_entropy(confident, label)
+    loss_wrong = F.cross_entropy(wrong, label)
+    loss_disaster = F.cross_entropy(disaster, label)
+    print("the class 0 is right")
+    print(f"logits 1, 0: right                loss {loss_right:.4f}")
+    print(f"logits 5, 0: right and confident  loss {loss_confident:.4f}")
+    print(f"logits 0, 1: wrong                loss {loss_wrong:.4f}")
+    print(f"logits 0, 5: wrong and confident  loss {loss_disaster:.4f}")
+    assert math.isclose(loss_right, math.log(1 + math.exp(-1)), rel_tol=1e-4)
+    assert math.isclose(loss_confident, math.log1p(math.exp(-5)), rel_tol=1e-3)
+    assert math.isclose(loss_wrong, math.log(1 + math.exp(1)), rel_tol=1e-4)
+    assert math.isclose(loss_disaster, math.log(1 + math.exp(5)), rel_tol=1e-4)
+
+    probability = right.softmax(dim=1)[0, 0]
+    print(f"by hand: softmax gives 1, 0 the probability {probability:.4f}")
+    print(f"         -log of it is {-probability.log():.4f}")
+    assert_close(loss_right, -probability.log())
+
+
+# %%
+def mse_l1_and_huber_by_formula(device: torch.device) -> None:
+    """Losses of numbers: `mse_loss` punishes the far one more than `l1_loss`.
+
+    Huber is e^2 / 2 up to an error of 1, |e| - 1/2 beyond it: outliers, which
+    are points far off, pull less than with squares.
+    """
+    guess = torch.tensor([1.0, 5.0], device=device)
+    target = torch.tensor([0.0, 0.0], device=device)
+    mse = F.mse_loss(guess, target)
+    l1 = F.l1_loss(guess, target)
+    huber = F.huber_loss(guess, target)
+
+    print("guesses 1 and 5, both targets 0")
+    print("mse_loss:  ", mse.item(), "= (1 + 25) / 2")
+    print("l1_loss:   ", l1.item(), " = (1 + 5) / 2")
+    print("huber_loss:", huber.item(), " = (0.5 + 4.5) / 2")
+    assert mse == (1**2 + 5**2) / 2
+    assert l1 == (1 + 5) / 2
+    assert huber == (1**2 / 2 + (5 - 0.5)) / 2
+
+
+# %%
+def momentum_adds_up_gradients(device: torch.device) -> None:
+    """`SGD(momentum=0.9)` steps along a sum in which old gradients fade.
+
+    v = 0.9 v + gradient, then w = w - lr v. A slope of 1 all the time gives
+    v = 1, 1.9, 2.71 and in the end 1 / (1 - 0.9) = 10.
+    """
+    w = torch.tensor(0.0, requires_grad=True, device=device)
+    optimizer = torch.optim.SGD([w], lr=1.0, momentum=0.9)
+    print("step   w moves by")
+    for step in range(100):
+        before = w.item()
+        optimizer.zero_grad()
+        w.backward()  # the slope of w itself is 1
+        optimizer.step()
+        moved = before - w.item()
+        if step < 3 or step == 99:
+            print(f"{step + 1:4} {moved:9.3f}")
+        by_hand = (1 - 0.9 ** (step + 1)) / (1 - 0.9)
+        assert math.isclose(moved, by_hand, rel_tol=1e-3)
+    assert 9.99 < moved < 10.01
+
+
+# %%
+def a_scheduler_changes_the_rate_each_epoch(device: torch.device) -> None:
+    """`lr_scheduler` lowers the rate of the optimizer after each epoch.
+
+    An epoch is one pass over the data. From 0.8: StepLR halves it every two
+    epochs, ExponentialLR takes a tenth off, CosineAnnealingLR ends at 0.
+    """
+    w = torch.zeros(1, requires_grad=True, device=device)
+    halved = torch.optim.SGD([w], lr=0.8)
+    tenth = torch.optim.SGD([w], lr=0.8)
+    cosine = torch.optim.SGD([w], lr=0.8)
+    schedulers = torch.optim.lr_scheduler
+    by_step = schedulers.StepLR(halved, step_size=2, gamma=0.5)
+    by_factor = schedulers.ExponentialLR(tenth, gamma=0.9)
+    by_cosine = schedulers.CosineAnnealingLR(cosine, T_max=6)
+
+    print("epoch   StepLR   ExponentialLR   CosineAnnealingLR")
+    for epoch in range(6):
+        # Read here, before schedule.step(), it is the rate of this epoch.
+        step_rate = halved.param_groups[0]["lr"]
+        factor_rate = tenth.param_groups[0]["lr"]
+        cosine_rate = cosine.param_groups[0]["lr"]
+        print(f"{epoch:5} {step_rate:8.4f}", end="")
+        print(f" {factor_rate:15.4f} {cosine_rate:19.4f}")
+        assert math.isclose(step_rate, 0.8 * 0.5 ** (epoch // 2))
+        assert math.isclose(factor_rate, 0.8 * 0.9**epoch)
+        by_hand = 0.4 * (1 + math.cos(math.pi * epoch / 6))
+        assert math.isclose(cosine_rate, by_hand)
+
+        halved.step()  # here the steps of one epoch would be
+        tenth.step()
+        cosine.step()
+        by_step.step()
+        by_factor.step()
+        by_cosine.step()
+    assert math.isclose(by_cosine.get_last_lr()[0], 0, abs_tol=1e-9)
+
+
+# %%
+def distances_to_least_squares(
+    device: torch.device, sets: int, falling: bool
+) -> Tensor:
+    """Return for each data set how far 20 epochs of single points end."""
+    x = torch.randn(20, sets, 2, device=device)  # 20 points of each set
+    noise = 0.5 * torch.randn(20, sets, device=device)
+    y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
+    w = torch.zeros(sets, 2, requires_grad=True, device=device)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
+    for _ in range(20):
+        for point in range(20):
+            error = (x[point] * w).sum(dim=1) - y[point]  # (sets,)
+            loss = (error**2).sum()  # each set has a w of its own
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        if falling:
+            scheduler.step()
+    best = torch.linalg.pinv(x.transpose(0, 1)) @ y.T[:, :, None]
+    return torch.linalg.vector_norm(w.detach() - best[:, :, 0], dim=1)
+
+
+def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
+    """A scheduler ends the noise of single points: w comes to a stop.
+
+    Linear regression, one point a step, 30 data sets of 20 noisy points. At a
+    constant rate w keeps moving about the least squares.
+    """
+    torch.manual_seed(0)
+    constant = distances_to_least_squares(device, sets=30, falling=False)
+    torch.manual_seed(0)
+    falling = distances_to_least_squares(device, sets=30, falling=True)
+    nearer = (falling < constant).sum().item()
+    print("distance of w from least squares after 20 epochs, mean of 30 sets")
+    print(f"lr 0.1 throughout:               {constant.mean():.4f}")
+    print(f"lr 0.1 falling (cosine) to 0:    {falling.mean():.4f}")
+    print("nearer with the falling rate:   ", nearer, "of 30")
+    assert 0 < falling.mean() < constant.mean() / 4
+    assert nearer >= 25
+
+
+# %%
+def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor, steps: int):
+    """Train `model` on all points in each step; the rate falls to 0."""
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+
+
+class WaveNet(nn.Module):
+    """One number to one, by two hidden layers of 64 units."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(1, 64)
+        self.second = nn.Linear(64, 64)
+        self.output = nn.Linear(64, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y (batch, 1) of x (batch, 1)."""
+        x = self.first(2 * x - 1).tanh()  # from 0..1 to -1..1
+        x = self.second(x).tanh()
+        return self.output(x)  # no tanh: y leaves -1..1
+
+
+def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
+    device: torch.device, figures: Path, *, steps: int = 500
+) -> None:
+    """Adam and momentum fit a wave in the steps in which SGD does not.
+
+    y = 4 sin(pi x) cos(6 pi x^2) at 200 points. The waves get shorter to the
+    right, and are learnt last there. SGD and momentum have the same rate.
+    """
+    x = torch.linspace(0, 1, 200, device=device)[:, None]  # (200, 1)
+    y = 4 * (math.pi * x).sin() * (6 * math.pi * x**2).cos()
+    torch.manual_seed(0)
+    sgd = WaveNet().to(device)
+    momentum = copy.deepcopy(sgd)  # all three begin with the same weights
+    adam = copy.deepcopy(sgd)
+    optim = torch.optim
+    fit_wave(sgd, optim.SGD(sgd.parameters(), lr=0.04), x, y, steps)
+    faster = optim.SGD(momentum.parameters(), lr=0.04, momentum=0.9)
+    fit_wave(momentum, faster, x, y, steps)
+    fit_wave(adam, optim.Adam(adam.parameters(), lr=0.02), x, y, steps)
+
+    figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    axes.plot(x[:, 0].tolist(), y[:, 0].tolist(), "k.", label="points")
+    errors = torch.zeros(3, device=device)
+    with torch.no_grad():
+        for row, model in enumerate([sgd, momentum, adam]):
+            errors[row] = F.mse_loss(model(x), y)
+            axes.plot(x[:, 0].tolist(), model(x)[:, 0].tolist())
+        right_end = F.mse_loss(adam(x[170:]), y[170:])
+    axes.set(xlabel="x", ylabel="y", title="black: wanted")
+    save_figure(figure, "tour_wave", figures)
+    print(f"mean squared error after {steps} steps, always 0: ", end="")
+    print(f"{(y**2).mean():.4f}")
+    print(f"SGD {errors[0]:.4f}, momentum {errors[1]:.4f}, Adam", end=" ")
+    print(f"{errors[2]:.4f}")
+    print(f"points 170 to 199 by Adam: {right_end:.4f}", end="")
+    print(f", always 0: {(y[170:] ** 2).mean():.4f}")
+    assert errors[2] < errors[0] / 10
+    assert errors[1] < errors[0] / 2
+    assert right_end < (y[170:] ** 2).mean() / 4
+
+
+# %%
+def convolution_is_a_weighted_sum_at_each_place(device: torch.device) -> None:
+    """`conv2d` slides a kernel over an image: a weighted sum at each place.
+
+    Image (3, 4) and kernel (2, 2) give (2, 3): as many places as the kernel
+    has. The kernel below is right minus left, so it finds upright edges.
+    """
+    image = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 9], [0, 0, 0, 0]])
+    image = image.to(device)
+    kernel = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], device=device)
+    # (batch, channels, height, width), (channels out, in, height, width)
+    output = F.conv2d(image[None, None], kernel[None, None])[0, 0]
+
+    print("image: ", *image.int().tolist())
+    print("kernel:", *kernel.int().tolist())
+    print("output:", *output.int().tolist())
+    looped = torch.zeros(2, 3, device=device)
+    for i in range(2):
+        for j in range(3):
+            looped[i, j] = (kernel * image[i : i + 2, j : j + 2]).sum()
+    assert_close(output, looped)
+    assert output.tolist() == [[0, 18, 0], [0, 9, 0]]
+
+
+# %%
+def kernels_blur_find_edges_and_sharpen(
+    device: torch.device, figures: Path
+) -> None:
+    """Three kernels of one `Conv2d` blur a digit, find edges and sharpen.
+
+    The blur is a Gaussian, (1, 4, 6, 4, 1) / 16 down times the same across.
+    edges = image - blur, sharp = image + edges.
+    """
+    image = font_digits("test", 1)[0].to(device)  # (1, 1, 28, 28), in 0..1
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=device) / 16
+    blur = torch.outer(line, line)  # (5, 5)
+    same = torch.zeros(5, 5, device=device)
+    same[2, 2] = 1  # this kernel alone would return the image
+    kernels = torch.stack([blur, same - blur, 2 * same - blur])  # (3, 5, 5)
+
+    # With a bias a random number would be added to each pixel.
+    layer = nn.Conv2d(1, 3, kernel_size=5, padding=2, bias=False).to(device)
+    with torch.no_grad():
+        layer.weight.copy_(kernels[:, None])  # (3, 1, 5, 5)
+        blurred, edges, sharp = layer(image)[0]  # (28, 28) each
+    image = image[0, 0]
+
+    # A second way: the 25 pixels around each place as a column, by `unfold`.
+    around = F.unfold(image[None, None], 5, padding=2)[0]  # (25, 784)
+    by_hand = (blur.flatten() @ around).view(28, 28)
+    assert_close(blurred, by_hand, rtol=0, atol=2e-3)  # a GPU rounds to 10 bits
+    assert_close(edges, image - blurred, rtol=0, atol=2e-3)
+    assert_close(sharp, image + edges, rtol=0, atol=2e-3)
+
+    # How rough: the mean difference between a pixel and its neighbour.
+    rough_image = image.diff().abs().mean()
+    rough_blurred = blurred.diff().abs().mean()
+    rough_sharp = sharp.diff().abs().mean()
+    print(f"blur:  kernel sums to {blur.sum():.0f}, so grey stays as grey")
+    print(f"edges: kernel sums to {(same - blur).sum():.0f}, so even grey is 0")
+    print("difference between neighbouring pixels, mean")
+    print(f"image {rough_image:.3f}, blurred {rough_blurred:.3f}", end="")
+    print(f", sharp {rough_sharp:.3f}")
+    assert_close(kernels.sum(dim=(1, 2)).cpu(), torch.tensor([1.0, 0, 1]))
+    assert rough_blurred < 0.7 * rough_image
+    assert rough_sharp > 1.3 * rough_image
+
+    figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout="constrained")
+    pictures = torch.stack([image, blurred, edges, sharp]).cpu().numpy()
+    for place, title in enumerate(["image", "blur", "edges", "sharp"]):
+        axes[place].imshow(pictures[place], cmap="gray", vmin=-0.5, vmax=1.5)
+        axes[place].set_title(title)
+        axes[place].axis("off")
+    save_figure(figure, "tour_convolution", figures)
+
+
+# %%
+def conv2d_maps_3_channels_to_16(device: torch.device) -> None:
+    """`Conv2d(3, 16, 5)`: 16 kernels, each as deep as the 3 channels.
+
+    Height becomes (height + 2 padding - kernel) // stride + 1, width alike.
+    Weights 16 * 3 * 5 * 5 = 1200, biases 16.
+    """
+    images = torch.zeros(2, 3, 28, 32, device=device)  # (batch, channels, ...)
+    layer = nn.Conv2d(3, 16, kernel_size=5).to(device)
+    padded = nn.Conv2d(3, 16, kernel_size=5, padding=2).to(device)
+    stepped = nn.Conv2d(3, 16, kernel_size=5, padding=2, stride=2).to(device)
+
+    print("images                 ", tuple(images.shape))
+    print("Conv2d(3, 16, 5)       ", tuple(layer(images).shape))
+    print("  ... padding=2        ", tuple(padded(images).shape))
+    print("  ... and stride=2     ", tuple(stepped(images).shape))
+    print("weight", tuple(layer.weight.shape), "  bias", end=" ")
+    print(tuple(layer.bias.shape))
+    assert layer(images).shape == (2, 16, 28 - 5 + 1, 32 - 5 + 1)
+    assert padded(images).shape == (2, 16, 28, 32)
+    assert stepped(images).shape == (2, 16, (28 + 4 - 5) // 2 + 1, 16)
+    assert layer.weight.shape == (16, 3, 5, 5)
+    assert layer.weight.numel() == 1200
+    assert layer.bias.shape == (16,)
+
+
 # %%
 # The helpers below are the same, to the byte, in all five scripts.
 def pick_device(name: str = "auto") -> torch.device:
@@ -1045,6 +1515,24 @@ def main() -> None:
             linear_regression_by_module_and_optimizer: here,
             single_gradients_have_the_full_gradient_as_mean: here,
             stochastic_descent_leads_after_one_pass: here,
+        },
+        "Common modules and functions": {
+            linear_is_x_times_weight_plus_bias: here,
+            two_linear_layers_without_activation_are_one: here,
+            a_class_of_nn_module_has_init_and_forward: here,
+            relu_tanh_sigmoid_silu_gelu_by_formula: drawn,
+            cross_entropy_is_minus_the_log_probability: here,
+            mse_l1_and_huber_by_formula: here,
+            momentum_adds_up_gradients: here,
+            a_scheduler_changes_the_rate_each_epoch: here,
+            a_falling_rate_ends_nearer_the_minimum: here,
+            adam_and_momentum_fit_a_wave_plain_sgd_does_not: {
+                **drawn,
+                "steps": 300 if args.tiny else 600,
+            },
+            convolution_is_a_weighted_sum_at_each_place: here,
+            kernels_blur_find_edges_and_sharpen: drawn,
+            conv2d_maps_3_channels_to_16: here,
         },
     }
     run(chapters, args)
