@@ -762,6 +762,8 @@ def mean_and_std_of_each_channel_come_from_a_loader() -> None:
     assert_close(mean, images.mean(dim=(0, 2, 3)))
     assert_close(std, images.std(dim=(0, 2, 3), correction=0))
     assert (first.std(dim=(0, 2, 3)) / std - 1).abs().max() > 0.1
+    assert_close(mean, torch.tensor([0.5, 0.25, 0.1]) + 0.05, atol=0.1, rtol=0)
+    assert mean[0] > mean[1] > mean[2]
 
 
 # %%
@@ -1466,12 +1468,12 @@ def stereo_becomes_mono_by_the_mean_of_its_channels() -> None:
 def resample(waveform: Tensor, rate: int, new_rate: int) -> Tensor:
     """Return a waveform (samples,) at another rate, as long in seconds.
 
-    The spectrum is cut off above half the new rate, or zeros are added.
+    `irfft` cuts the spectrum off above half the new rate, or adds zeros.
     """
     if rate == new_rate or len(waveform) == 0:
         return waveform
     count = max(1, round(len(waveform) * new_rate / rate))
-    spectrum = torch.fft.rfft(waveform)[: count // 2 + 1]
+    spectrum = torch.fft.rfft(waveform)
     return torch.fft.irfft(spectrum, n=count) * (count / len(waveform))
 
 
@@ -1650,13 +1652,15 @@ class Numbers(IterableDataset):
         self.count = count
         self.shared = shared
 
-    def __iter__(self) -> Iterator[int]:
-        """Yield the numbers, in a worker only those that are its own."""
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield each number, and the process that it comes from."""
+        numbers = range(self.count)
         worker = get_worker_info()  # None where there are no workers
-        if worker is None or not self.shared:
-            yield from range(self.count)
-        else:  # worker 0 of 2 has 0, 2, 4, ..., worker 1 has 1, 3, 5, ...
-            yield from range(worker.id, self.count, worker.num_workers)
+        if worker is not None and self.shared:
+            # Worker 0 of 2 has 0, 2, 4, ..., worker 1 has 1, 3, 5, ...
+            numbers = range(worker.id, self.count, worker.num_workers)
+        for number in numbers:
+            yield number, os.getpid()
 
 
 def an_iterable_dataset_is_shared_among_its_workers(
@@ -1677,14 +1681,17 @@ def an_iterable_dataset_is_shared_among_its_workers(
         num_workers=workers,
         multiprocessing_context=start_method,
     )
-    wrong_numbers = torch.cat(list(wrong))
-    right_numbers = torch.cat(list(right))
+    wrong_numbers = torch.cat([number for number, _ in wrong])
+    right_batches = list(right)
+    right_numbers = torch.cat([number for number, _ in right_batches])
+    processes = {process.item() for _, process in right_batches}
     print(f"{workers} workers")
     print("each the whole stream:", wrong_numbers.tolist())
     print("each its share:       ", right_numbers.tolist())
     assert torch.equal(wrong_numbers.bincount(), torch.full((7,), workers))
     assert torch.equal(right_numbers.bincount(), torch.ones(7).long())
-    assert right_numbers[:2].tolist() == [0, 1]  # the workers take turns
+    assert len(processes) == min(workers, 7)  # each had its share
+    assert right_numbers[:2].tolist() == [0, 1]  # they take turns
 
 
 # %%
@@ -1807,7 +1814,8 @@ class EndsItsWorker(Dataset):
 def a_killed_worker_has_a_cause(start_method: str | None) -> None:
     """ "exited unexpectedly": the error's `__cause__` names the signal.
 
-    "Killed" is most often want of memory: smaller batches, fewer workers.
+    Under forkserver, whose workers are no children of this process, nobody
+    learns the signal. "Killed" is most often want of memory: smaller batches, fewer workers.
     "Bus error" is a full /dev/shm, through which batches come: in a container
     `--shm-size=8g`. "Segmentation fault" is a crash in a library.
     """
@@ -2796,6 +2804,10 @@ def main() -> None:
     # Two workers are one too many for one core, and here they are wanted.
     warnings.filterwarnings("ignore", "This DataLoader will create")
 
+    start_method = args.start_method or multiprocessing.get_start_method()
+    # A forkserver's workers are not ours: their signals do not reach us.
+    kills = "spawn" if start_method == "forkserver" else start_method
+
     # The table of contents, each section with the options that it gets.
     here = {"device": args.device}
     given = {"train": train}
@@ -2857,7 +2869,7 @@ def main() -> None:
             an_iterable_dataset_is_shared_among_its_workers: shared,
             a_generator_seeds_torch_and_numpy_in_every_worker: shared,
             an_error_in_a_worker_comes_with_its_traceback: method,
-            a_killed_worker_has_a_cause: method,
+            a_killed_worker_has_a_cause: {"start_method": kills},
             num_workers_is_found_by_timing_real_decoding: {
                 "count": 16 if tiny else 400,
                 **method,
@@ -2881,7 +2893,6 @@ def main() -> None:
         },
     }
     notebook = not hasattr(sys.modules["__main__"], "__file__")
-    start_method = args.start_method or multiprocessing.get_start_method()
     if notebook and start_method != "fork":
         # A worker imports the file of its section, and a notebook has none.
         text = chapters["Tables and text"]
