@@ -1812,10 +1812,10 @@ class EndsItsWorker(Dataset):
 
 
 def a_killed_worker_has_a_cause(start_method: str | None) -> None:
-    """ "exited unexpectedly": the error's `__cause__` names the signal.
+    """A worker "exited unexpectedly": `__cause__` names the signal.
 
-    Under forkserver, whose workers are no children of this process, nobody
-    learns the signal. "Killed" is most often want of memory: smaller batches, fewer workers.
+    "Killed" is most often want of memory: smaller batches, fewer workers. Under
+    forkserver the workers are children of a server, and no signal is seen.
     "Bus error" is a full /dev/shm, through which batches come: in a container
     `--shm-size=8g`. "Segmentation fault" is a crash in a library.
     """

@@ -409,8 +409,8 @@ BREAKINGS = [
     ),
     (
         "getitems_loads_a_batch_in_one_piece",
-        "fast = DataLoader(\n        WholeBatches(pixels[:, None] / 255, labels)",
-        "fast = DataLoader(\n        WholeBatches(1 - pixels[:, None] / 255, labels)",
+        "WholeBatches(pixels[:, None] / 255,",
+        "WholeBatches(pixels[:, None] / 256,",
     ),
     (
         "pin_memory_lets_a_copy_run_beside_the_work",
