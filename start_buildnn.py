@@ -863,31 +863,31 @@ def fit_a_sine(model: nn.Module, steps: int, device: torch.device) -> float:
 
 
 def residual_blocks_need_a_scale_to_train_at_depth(
-    device: torch.device, *, steps: int = 20
+    device: torch.device, *, deep: int = 200, steps: int = 12
 ) -> None:
     """x + f(x) doubles the mean square each time; / sqrt(depth) keeps it.
 
     With He's start f(x) has the mean square of x. After n blocks x + f(x) has
-    2^n times that, and x + f(x) / sqrt(n) (1 + 1/n)^n < e times. Without the
-    skip nothing grows, but all inputs come out alike at 200 layers: the error
-    stays 0.49, that of the mean of y. Claims hold for 10 of 10 seeds.
+    2^n times that, x + f(x) / sqrt(n) only (1 + 1/n)^n < e times. Without x
+    nothing grows, but in a deep network all inputs come out alike: the error
+    stays 0.49, that of the mean of y. Tried with 10 seeds: 9 or more hold.
     """
     torch.manual_seed(0)
-    print(f"mean squared error after {steps} steps, 20 layers, 200 layers")
+    print(f"mean squared error after {steps} steps: 20 layers, {deep} layers")
     plain = fit_a_sine(DeepNetwork(20, 0, 1), steps, device)
-    deep_plain = fit_a_sine(DeepNetwork(200, 0, 1), steps, device)
+    deep_plain = fit_a_sine(DeepNetwork(deep, 0, 1), steps, device)
     print(f"f(x)                    {plain:.3f}  {deep_plain:.3f}")
     assert plain < 0.4
     assert 0.45 < deep_plain < 0.55
 
     added = fit_a_sine(DeepNetwork(20, 1, 1), steps, device)
-    deep_added = fit_a_sine(DeepNetwork(200, 1, 1), 1, device)
-    print(f"x + f(x)                {added:.3f}  {deep_added:.3f} (1 step)")
+    deep_added = fit_a_sine(DeepNetwork(deep, 1, 1), 1, device)
+    print(f"x + f(x)                {added:.3f}  {deep_added:.3g} after 1 step")
     assert added > 1
-    assert math.isnan(deep_added)
+    assert not deep_added < 1e6  # huge, or nan
 
     scaled = fit_a_sine(DeepNetwork(20, 1, 20**-0.5), steps, device)
-    deep_scaled = fit_a_sine(DeepNetwork(200, 1, 200**-0.5), steps, device)
+    deep_scaled = fit_a_sine(DeepNetwork(deep, 1, deep**-0.5), steps, device)
     print(f"x + f(x) / sqrt(depth)  {scaled:.3f}  {deep_scaled:.3f}")
     assert scaled < 0.4
     assert deep_scaled < 0.4
@@ -1610,30 +1610,21 @@ def causal_mask_hides_later_positions(device: torch.device) -> None:
 
 
 # %%
-class WithPositions(nn.Module):
-    """Adds to each token a learned row for its place."""
-
-    def __init__(self, tokens, longest, width):
-        super().__init__()
-        self.token = nn.Embedding(tokens, width)
-        self.position = nn.Embedding(longest, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, time, width) for token numbers (batch, time)."""
-        places = torch.arange(x.shape[1], device=x.device)  # 0, 1, 2, ...
-        return self.token(x) + self.position(places)
-
-
 def position_embeddings_tell_the_order(device: torch.device) -> None:
-    """Attention knows no order; a position embedding tells it."""
+    """Attention knows no order; a position embedding tells it.
+
+    Each token gets its own row plus the row of its place.
+    """
     torch.manual_seed(0)
     layer = nn.MultiheadAttention(6, num_heads=2, batch_first=True).to(device)
-    embed = WithPositions(tokens=10, longest=4, width=6).to(device)
+    token = nn.Embedding(10, 6).to(device)
+    position = nn.Embedding(4, 6).to(device)  # for texts of at most 4 tokens
+    places = torch.arange(3, device=device)  # 0, 1, 2
     tokens = torch.tensor([[7, 1, 2]], device=device)
     turned = torch.tensor([[2, 1, 7]], device=device)
 
-    x = embed.token(tokens)
-    z = embed.token(turned)
+    x = token(tokens)  # (batch, time, width)
+    z = token(turned)
     first = layer(x, x, x)[0][0, 1]  # what comes out at the middle token, 1
     second = layer(z, z, z)[0][0, 1]
     print("output at token 1, two of its six numbers")
@@ -1641,14 +1632,14 @@ def position_embeddings_tell_the_order(device: torch.device) -> None:
     print("   2 1 7", rounded(second[:2]))
     assert_close(first, second, rtol=1e-4, atol=1e-5)
 
-    x = embed(tokens)
-    z = embed(turned)
+    x = token(tokens) + position(places)
+    z = token(turned) + position(places)
     first = layer(x, x, x)[0][0, 1]
     second = layer(z, z, z)[0][0, 1]
     print("with positions:  7 1 2", rounded(first[:2]), end="")
     print("   2 1 7", rounded(second[:2]))
     assert (first - second).abs().max() > 0.05
-    assert_close(x[0, 2], embed.token.weight[2] + embed.position.weight[2])
+    assert_close(x[0, 2], token.weight[2] + position.weight[2])
 
 
 # %% [markdown]
@@ -1715,10 +1706,10 @@ def transformer_block_sees_only_the_past(device: torch.device) -> None:
 
 # %%
 def read_text() -> str:
-    """Return Python's own documentation: ASCII, one space between words."""
+    """Return Python's own documentation, in letters, digits and few signs."""
     text = " ".join(topics.topics.values())
-    text = text.encode("ascii", "ignore").decode()
-    return " ".join(text.split())
+    text = re.sub(r"[^A-Za-z0-9 .,:()_]+", " ", text)
+    return " ".join(text.split())  # one space between words
 
 
 def encode(text: str, vocabulary: list[str]) -> Tensor:
@@ -1763,6 +1754,10 @@ def characters_become_numbers_and_windows(device: torch.device) -> None:
     # Eight questions in a row: after inputs[:, : t + 1] comes targets[:, t].
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
     assert decode(inputs[0], vocabulary) in text
+    # All places are drawn: the last character is a target, and never an input.
+    inputs, targets = random_windows(torch.arange(10), 200, context=8)
+    assert inputs.unique().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert targets.unique().tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 # %%
@@ -1779,7 +1774,8 @@ class LanguageModel(nn.Module):
             self.blocks.append(TransformerBlock(width, heads))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, tokens)
-        nn.init.zeros_(self.head.weight)  # all logits 0: nothing is preferred
+        # Logits start near 0: no token is preferred.
+        nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -1790,22 +1786,22 @@ class LanguageModel(nn.Module):
 
 
 def language_model_starts_at_the_log_of_its_vocabulary() -> None:
-    """A new model gives all V tokens 1 / V, so the cross-entropy is log(V).
+    """A new model gives all V tokens about 1 / V: a cross-entropy of log(V).
 
     On the CPU, where a place that the position table does not have is an
     IndexError; on a GPU it is a device-side assert.
     """
     torch.manual_seed(0)
     model = LanguageModel(tokens=90, context=16)
-    tokens = torch.randint(90, (2, 17))
+    tokens = torch.randint(90, (20, 17))
     logits = model(tokens[:, :-1])  # (batch, time, tokens)
     loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
-    print("tokens (2, 16) -> logits", tuple(logits.shape))
-    print(f"loss = {loss:.4f}, log(90) = {math.log(90):.4f}")
-    assert logits.shape == (2, 16, 90)
-    assert_close(loss.item(), math.log(90), rtol=1e-5, atol=0)
+    print("tokens (20, 16) -> logits", tuple(logits.shape))
+    print(f"loss = {loss:.2f}, log(90) = {math.log(90):.2f}")
+    assert logits.shape == (20, 16, 90)
+    assert_close(loss.item(), math.log(90), rtol=0.02, atol=0)
 
-    # A table for tokens and places, a block, a norm, a head with a bias.
+    # A table for tokens and one for places, a block, a norm, a head.
     count = count_parameters(model)
     print(f"parameters: {count:,}")
     block = 12 * 64**2 + 13 * 64
@@ -1819,14 +1815,15 @@ def language_model_starts_at_the_log_of_its_vocabulary() -> None:
 def write(
     model: nn.Module, start: Tensor, count: int, temperature: float, seed: int
 ) -> Tensor:
-    """Return `start` (1, time), continued by `count` sampled tokens."""
+    """Return `start` (batch, time), continued by `count` sampled tokens."""
     # On the CPU, so that a seed draws the same on every device.
     generator = torch.Generator().manual_seed(seed)
     tokens = start
     model.eval()
     for _ in range(count):
         with torch.no_grad():
-            logits = model(tokens[:, -model.context :])[:, -1]  # (1, tokens)
+            logits = model(tokens[:, -model.context :])[:, -1]
+        # (batch, tokens): what may come after the last position
         probabilities = (logits / temperature).softmax(dim=1).cpu()
         token = torch.multinomial(probabilities, 1, generator=generator)
         tokens = torch.cat([tokens, token.to(start.device)], dim=1)
@@ -1842,32 +1839,35 @@ def temperature_makes_sampling_bold_or_careful(device: torch.device) -> None:
     model = LanguageModel(tokens=3, context=4, width=8).to(device)
     logits = torch.tensor([2.0, 1.0, 0.0])
     with torch.no_grad():
+        model.head.weight.zero_()
         model.head.bias.copy_(logits)
-    start = torch.tensor([[1]], device=device)
-    careful = write(model, start, 300, temperature=0.5, seed=0)[0]
-    plain = write(model, start, 300, temperature=1.0, seed=0)[0]
-    bold = write(model, start, 300, temperature=4.0, seed=0)[0]
-    assert careful.shape == (301,)
-    assert careful[0] == 1
+    start = torch.ones(5000, 1, dtype=torch.long, device=device)
+    careful = write(model, start, 1, temperature=0.5, seed=0)
+    plain = write(model, start, 1, temperature=1.0, seed=0)
+    bold = write(model, start, 1, temperature=4.0, seed=0)
+    assert careful.shape == (5000, 2)
+    assert torch.equal(careful[:, :1], start)
 
-    careful_share = careful[1:].bincount(minlength=3).cpu() / 300
-    plain_share = plain[1:].bincount(minlength=3).cpu() / 300
-    bold_share = bold[1:].bincount(minlength=3).cpu() / 300
-    print("logits 2, 1, 0   probabilities         shares of 300 drawn tokens")
+    print("logits 2, 1, 0   probabilities         shares of 5,000 drawn tokens")
     expected = (logits / 0.5).softmax(dim=0)
-    print("temperature 0.5 ", rounded(expected), rounded(careful_share))
-    assert_close(careful_share, expected, rtol=0, atol=0.08)
+    share = careful[:, 1].bincount(minlength=3).cpu() / 5000
+    print("temperature 0.5 ", rounded(expected), rounded(share))
+    assert_close(share, expected, rtol=0, atol=0.03)
     expected = logits.softmax(dim=0)
-    print("temperature 1.0 ", rounded(expected), rounded(plain_share))
-    assert_close(plain_share, expected, rtol=0, atol=0.08)
+    share = plain[:, 1].bincount(minlength=3).cpu() / 5000
+    print("temperature 1.0 ", rounded(expected), rounded(share))
+    assert_close(share, expected, rtol=0, atol=0.03)
     expected = (logits / 4.0).softmax(dim=0)
-    print("temperature 4.0 ", rounded(expected), rounded(bold_share))
-    assert_close(bold_share, expected, rtol=0, atol=0.08)
-    assert careful_share[0] > plain_share[0] + 0.1 > bold_share[0] + 0.2
-    again = write(model, start, 300, temperature=1.0, seed=0)[0]
-    other = write(model, start, 300, temperature=1.0, seed=1)[0]
-    assert torch.equal(again, plain)
-    assert not torch.equal(other, plain)
+    share = bold[:, 1].bincount(minlength=3).cpu() / 5000
+    print("temperature 4.0 ", rounded(expected), rounded(share))
+    assert_close(share, expected, rtol=0, atol=0.03)
+
+    # Longer than the context, too; the same seed gives the same text.
+    first = write(model, start[:1], 20, temperature=1.0, seed=0)
+    again = write(model, start[:1], 20, temperature=1.0, seed=0)
+    other = write(model, start[:1], 20, temperature=1.0, seed=1)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 # %%
@@ -1878,10 +1878,11 @@ def train_language_model(
     device = tokens.device
     half = amp_dtype(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    # The rate rises in the first tenth of the steps, and falls to 0.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=lr, total_steps=steps, pct_start=0.1
     )
-    # float16 needs a scaler; where it is switched off it changes nothing.
+    # float16 needs a scaler; where it is not enabled it changes nothing.
     scaled = amp and half == torch.float16
     scaler = torch.amp.GradScaler(device.type, init_scale=1024, enabled=scaled)
     model.train()
@@ -1898,8 +1899,8 @@ def train_language_model(
 
 
 def text_loss(model: nn.Module, tokens: Tensor) -> float:
-    """Return the mean loss on the first 200 windows of `tokens`."""
-    windows = tokens[: 200 * (model.context + 1)].view(200, -1)
+    """Return the mean loss on the first 100 windows of `tokens`."""
+    windows = tokens[: 100 * (model.context + 1)].view(100, -1)
     model.eval()
     with torch.no_grad():
         logits = model(windows[:, :-1])
@@ -1911,45 +1912,46 @@ def text_loss(model: nn.Module, tokens: Tensor) -> float:
 def language_model_learns_to_write(
     device: torch.device,
     *,
-    steps: int = 900,
-    loss_below: float = 1.8,
+    steps: int = 1000,
+    loss_below: float = 1.75,
+    count: int = 300,
     amp: bool = False,
 ) -> nn.Module:
     """From log(V) the loss falls below that of frequencies; then it writes.
 
     Frequencies: to give each character its share of the text, whatever stood
-    before, costs the entropy, -sum of p log(p), about 3.1.
+    before, costs the entropy, the sum of -p log(p). Held out is the last tenth.
     """
     text = read_text()
     vocabulary = sorted(set(text))
     tokens = encode(text, vocabulary).to(device)
-    cut = len(tokens) * 9 // 10
-    training, held_out = tokens[:cut], tokens[cut:]
     p = tokens.bincount() / len(tokens)
     entropy = -(p * p.log()).sum().item()
+    training, held_out = tokens.split(len(tokens) * 9 // 10)[:2]
     torch.manual_seed(0)
     model = LanguageModel(len(vocabulary)).to(device)
     before = text_loss(model, held_out)
-    assert_close(before, math.log(len(vocabulary)), rtol=1e-4, atol=0)
 
     start = time.perf_counter()
     train_language_model(model, training, steps, lr=0.02, amp=amp)
     seconds = time.perf_counter() - start
     after = text_loss(model, held_out)
     print(f"{steps} steps of 16 * 64 characters in {seconds:.0f} s")
-    print(f"held-out loss before: {before:.2f} = log({len(vocabulary)})")
-    print(f"by frequencies alone: {entropy:.2f}")
-    print(f"held-out loss after:  {after:.2f}", end="")
-    print(f" (on the training text {text_loss(model, training):.2f})")
+    print(
+        f"held-out loss: {before:.2f} before, log({len(vocabulary)}) =", end=""
+    )
+    print(f" {math.log(len(vocabulary)):.2f}; by frequencies {entropy:.2f}")
+    print(
+        f"after: {after:.2f}, on training text {text_loss(model, training):.2f}"
+    )
+    assert_close(before, math.log(len(vocabulary)), rtol=0.03, atol=0)
     assert 3 < entropy < 3.3
     assert after < loss_below < entropy
 
     prompt = encode("The ", vocabulary)[None].to(device)
-    written = write(model, prompt, 300, temperature=0.6, seed=0)
-    again = write(model, prompt, 300, temperature=0.6, seed=0)
-    print(textwrap.fill(decode(written[0], vocabulary), 78))
-    assert torch.equal(written, again)
-    assert decode(written[0, :4], vocabulary) == "The "
+    written = write(model, prompt, count, temperature=0.6, seed=0)[0]
+    print(textwrap.fill(decode(written, vocabulary), 78))
+    assert decode(written[:4], vocabulary) == "The "
     return model
 
 
@@ -2065,20 +2067,18 @@ def parameter_groups_have_their_own_rate(device: torch.device) -> None:
     optimizer.step()
     body_moved = (body_before - body.weight).norm() / body.weight.grad.norm()
     head_moved = (head_before - head.weight).norm() / head.weight.grad.norm()
-    print("groups:", len(optimizer.param_groups), " lr:", end=" ")
-    print(optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"])
-    print(f"step / gradient: body {body_moved:.4f}, head {head_moved:.4f}")
+    print("lr of the groups:", optimizer.param_groups[0]["lr"], end=", ")
+    print(optimizer.param_groups[1]["lr"])
+    print(f"step / gradient:  {body_moved:.4f}, {head_moved:.4f}")
     assert_close(body_moved.item(), 0.001, rtol=0.02, atol=0)
     assert_close(head_moved.item(), 0.1, rtol=0.01, atol=0)
-
-    # A layer that is unfrozen later joins as a group of its own.
-    late = nn.Linear(2, 2).to(device)
-    optimizer.add_param_group({"params": late.parameters(), "lr": 0.01})
-    assert optimizer.param_groups[2]["lr"] == 0.01
+    optimizer.param_groups[1]["lr"] = 0.05  # a rate is changed in its group
     with caught(ValueError, "some parameters appear in more than one"):
         optimizer.add_param_group({"params": head.parameters()})
-    optimizer.param_groups[1]["lr"] = 0.05  # right: change the group that is
+    late = nn.Linear(2, 2).to(device)
+    optimizer.add_param_group({"params": late.parameters()})  # right: new ones
     assert optimizer.param_groups[1]["lr"] == 0.05
+    assert optimizer.param_groups[2]["lr"] == 0.1
 
 
 # %%
@@ -2524,48 +2524,18 @@ def mistakes_in_a_module_class_that_are_silent() -> None:
 
 
 # %%
-def mistakes_with_eval_mode_that_are_silent(device: torch.device) -> None:
-    """`eval()` forgotten, and `F.dropout`, which does not know of it."""
+def mistakes_with_calls_that_are_silent(device: torch.device) -> None:
+    """F.dropout in eval mode, one layer three times, softmax over the batch."""
     torch.manual_seed(0)
     ones = torch.ones(1000, device=device)
-    dropout = nn.Dropout(0.5)
-    wrong = (dropout(ones) == 0).sum().item()
-    dropout.eval()
-    right = (dropout(ones) == 0).sum().item()
-    print(
-        "zeroed of 1,000: dropout(ones)", wrong, " right: dropout.eval()", right
-    )
-    assert 400 < wrong < 600
-    assert right == 0
-
-    # In a `forward` the flag is self.training.
+    model = nn.Identity().eval()
     wrong = (F.dropout(ones, 0.5) == 0).sum().item()
-    right = (F.dropout(ones, 0.5, training=dropout.training) == 0).sum().item()
-    print("in eval mode, zeroed: F.dropout(x, 0.5)", wrong)
+    right = (F.dropout(ones, 0.5, training=model.training) == 0).sum().item()
+    print("in eval mode, zeroed of 1,000: F.dropout(x, 0.5)", wrong)
     print("right: F.dropout(x, 0.5, training=self.training)", right)
     assert 400 < wrong < 600
     assert right == 0
 
-    # x = 1 beside 0, then beside 2: the same x, two answers.
-    beside_0 = torch.tensor([[1.0], [0.0]], device=device)
-    beside_2 = torch.tensor([[1.0], [2.0]], device=device)
-    norm = nn.BatchNorm1d(1).to(device)
-    with torch.no_grad():  # sets no mode
-        wrong = norm(beside_0)[0].item(), norm(beside_2)[0].item()
-        norm.eval()
-        right = norm(beside_0)[0].item(), norm(beside_2)[0].item()
-    print(f"norm(x): 1 beside 0 gives {wrong[0]:.2f}, beside 2 {wrong[1]:.2f}")
-    print(f"right: norm.eval():       {right[0]:.2f}           {right[1]:.2f}")
-    assert wrong[0] > 0.9
-    assert wrong[1] < -0.9
-    assert right[0] == right[1]
-    assert 0.3 < right[0] < 1
-
-
-# %%
-def mistakes_with_copies_and_dims_that_are_silent(device: torch.device) -> None:
-    """One layer three times, softmax over the batch, view for permute."""
-    torch.manual_seed(0)
     wrong = nn.Sequential(*[nn.Linear(4, 4)] * 3)  # one layer, three names
     right = nn.Sequential(*[nn.Linear(4, 4) for _ in range(3)])
     print("[nn.Linear(4, 4)] * 3: parameters", count_parameters(wrong))
@@ -2597,8 +2567,8 @@ def fit_exclusive_or(model: nn.Module) -> float:
     """Train on 1 where two bits differ; return the mean squared error."""
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = torch.tensor([[0.0], [1.0], [1.0], [0.0]])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
-    for _ in range(150):
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    for _ in range(80):
         optimizer.zero_grad()
         loss = F.mse_loss(model(x), y)
         loss.backward()
@@ -2619,8 +2589,8 @@ def mistakes_in_networks_that_cannot_learn() -> None:
     right = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
     fit_exclusive_or(wrong)
     fit_exclusive_or(right)
-    print("weights of 4 units, trained from 0.5:", rounded(wrong[0].weight, 2))
-    print("right: from a random start: ", rounded(right[0].weight, 2))
+    print("2 of 4 units, started at 0.5: ", rounded(wrong[0].weight[:2], 2))
+    print("right: started at random:     ", rounded(right[0].weight[:2], 2))
     assert (wrong[0].weight[0] - 0.5).abs().max() > 0.01  # they did move
     assert_close(wrong[0].weight, wrong[0].weight[:1].expand(4, 2))
     assert (right[0].weight[0] - right[0].weight[1]).abs().max() > 0.1
@@ -2631,7 +2601,7 @@ def mistakes_in_networks_that_cannot_learn() -> None:
     right_loss = fit_exclusive_or(right)
     print(f"Linear, Linear:              error {wrong_loss:.4f}")
     print(f"right: Linear, Tanh, Linear: error {right_loss:.4f}")
-    assert_close(wrong_loss, 1 / 4, rtol=0.01, atol=0)
+    assert_close(wrong_loss, 1 / 4, rtol=0.02, atol=0)
     assert right_loss < 0.01
     # W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2): one Linear.
     one = wrong[1].weight @ wrong[0].weight
@@ -2916,7 +2886,7 @@ def main() -> None:
             layer_norm_normalizes_each_sample: here,
             residual_blocks_need_a_scale_to_train_at_depth: {
                 **here,
-                "steps": 8 if tiny else 20,
+                "deep": 100 if tiny else 200,
             },
         },
         "Convolution": {
@@ -2951,8 +2921,9 @@ def main() -> None:
             temperature_makes_sampling_bold_or_careful: here,
             language_model_learns_to_write: {
                 **here,
-                "steps": 30 if tiny else 900,
-                "loss_below": 3.0 if tiny else 1.8,
+                "steps": 30 if tiny else 1000,
+                "loss_below": 2.9 if tiny else 1.75,
+                "count": 80 if tiny else 300,
                 "amp": args.amp,
             },
         },
@@ -2971,8 +2942,7 @@ def main() -> None:
             mistakes_in_a_module_class_that_stop: {},
             mistakes_with_input_that_stop: {},
             mistakes_in_a_module_class_that_are_silent: {},
-            mistakes_with_eval_mode_that_are_silent: here,
-            mistakes_with_copies_and_dims_that_are_silent: here,
+            mistakes_with_calls_that_are_silent: here,
             mistakes_in_networks_that_cannot_learn: {},
         },
     }
