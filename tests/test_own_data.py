@@ -46,7 +46,7 @@ def mine(command_line):
 
     def call(*flags):
         return command_line(
-            "start_dataloader", "--only", SECTION, *(flags or MINE)
+            "start_dataloader", "--tiny", "--only", SECTION, *(flags or MINE)
         )
 
     return call
