@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -498,17 +499,19 @@ def test_interrupt(name, instead):
     assert ends == ["files are closed"]
 
 
-# Two scripts are enough: torch takes long to compile, and the helpers are one
-# text in all five.
-@pytest.mark.parametrize(
-    ("flag", "name"), [("-O", "start_Pytorch"), ("-OO", "start_dataloader")]
-)
-def test_without_assertions_nothing_is_proved(flag, name, tmp_path):
-    command = [sys.executable, flag, str(ROOT / f"{name}.py"), "--tiny"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    outcome = done.returncode, done.stdout, done.stderr
-    refused(outcome, 1, "leave out -O: the assertions are the lesson")
-    assert not os.listdir(tmp_path)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("level", [1, 2], ids=["-O", "-OO"])
+def test_without_assertions_nothing_is_proved(level, name, command_line):
+    # Compiled as `python -O` does. A process of its own would compile all of
+    # torch once more, which takes 15 s.
+    path = ROOT / f"{name}.py"
+    code = compile(path.read_text(), path, "exec", optimize=level)
+    module = types.ModuleType(name)
+    exec(code, vars(module))
+    with pytest.raises(SystemExit) as end:
+        module.main()
+    assert end.value.code == "leave out -O: the assertions are the lesson"
+    assert not os.listdir()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -559,6 +562,24 @@ def test_ctrl_c_and_a_closed_pipe(tmp_path):
     assert os.listdir(tmp_path / "train") == ["run.pt"]
     piped.stdout = None
     assert outcome_of(piped) == (1, "", "")
+
+
+def test_step_waits_for_enter_and_ends_with_the_input(tmp_path):
+    first, second = cells(ROOT / "start_autograd.py")[:2]
+    flags = ("--tiny", "--step", "--only", first.name, second.name)
+    folder = tmp_path / "empty"
+    process = start(
+        "start_autograd", *flags, folder=folder, stdin=subprocess.PIPE
+    )
+    output, errors = process.communicate("\n", timeout=60)  # one Enter
+    assert (process.returncode, errors) == (130, "\ninterrupted\n")
+    before, between, after = output.split("[Enter runs it, Ctrl-C ends] ")
+    # A section's source comes before its results, and nothing without Enter.
+    assert before.endswith(f"{first.claim}\n\n{first.source.strip()}\n\n")
+    results = between.partition(f"\n--- {second.name}\n")[0]
+    assert results.strip()
+    assert between.endswith(f"{second.claim}\n\n{second.source.strip()}\n\n")
+    assert after == "" and os.listdir(folder) == []
 
 
 def test_two_runs_draw_into_one_folder(tmp_path):

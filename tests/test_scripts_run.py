@@ -139,6 +139,19 @@ def test_only_lists_a_chapter(part, path, command_line):
     ]
 
 
+def test_only_runs_a_chapter_in_any_case_of_letters(command_line):
+    flags = ("--tiny", "--device", "cpu", "--only", "MISTAKES")
+    status, output, errors = command_line("start_autograd", *flags)
+    assert (status, errors) == (0, "")
+    all_cells = cells(ROOT / "start_autograd.py")
+    names = [cell.name for cell in all_cells if cell.chapter == "Mistakes"]
+    lines = output.splitlines()
+    announced = [line[4:] for line in lines if line.startswith("--- ")]
+    assert announced == names
+    assert lines.count("=== Mistakes ===") == output.count("===") / 2 == 1
+    assert "mistake:  " in output and "right:    " in output
+
+
 def test_only_runs_the_sections_that_are_named(path, command_line):
     name = cells(path)[2].name
     status, output, errors = command_line(path.stem, "--tiny", "--only", name)
