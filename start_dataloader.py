@@ -1224,20 +1224,18 @@ def a_batch_sampler_of_similar_lengths_saves_padding(count: int) -> None:
 
 
 # %%
-def pack_padded_sequence_gives_the_true_last_state(
-    device: torch.device,
-) -> None:
+def pack_padded_sequence_gives_the_true_last_state() -> None:
     """A GRU goes on over padding; `pack_padded_sequence` ends each text.
 
     Two texts of 5 and 2 words, 3 numbers a word, padded to (2, 5, 3). The last
     state of the short one must be what it is when the text comes alone.
     """
     torch.manual_seed(0)
-    gru = nn.GRU(3, 4, batch_first=True).to(device)
-    long = torch.randn(5, 3, device=device)
-    short = torch.randn(2, 3, device=device)
+    gru = nn.GRU(3, 4, batch_first=True)
+    long = torch.randn(5, 3)
+    short = torch.randn(2, 3)
     batch = pad_sequence([long, short], batch_first=True)  # (2, 5, 3)
-    lengths = torch.tensor([5, 2])  # stays on the CPU
+    lengths = torch.tensor([5, 2])  # on the CPU, also beside a GPU
 
     _, padded = gru(batch)  # the last state, (1, batch, 4)
     packed_batch = pack_padded_sequence(
@@ -2763,7 +2761,7 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     return read
 
 
-def own_images(folder: Path, table: Path) -> ImageList:
+def own_images(folder: Path, table: Path) -> Dataset:
     """Return the data set of `--images` and `--labels`, or end in a line."""
     if not os.path.isdir(folder):
         raise SystemExit(f"--images {folder}: there is no such folder")
@@ -2854,7 +2852,7 @@ def main() -> None:
             a_batch_sampler_of_similar_lengths_saves_padding: {
                 "count": 800 if tiny else 2_400
             },
-            pack_padded_sequence_gives_the_true_last_state: here,
+            pack_padded_sequence_gives_the_true_last_state: {},
             next_token_windows_have_y_one_further_than_x: {},
             memmap_reads_one_window_of_a_large_file: shared,
         },
