@@ -227,7 +227,7 @@ def collate_fn_keeps_what_cannot_be_stacked() -> None:
 
 # %%
 def shuffle_draws_a_new_order_each_epoch() -> None:
-    """`shuffle=True`: each epoch has every sample once, in an order of its own.
+    """`shuffle=True`: every sample once an epoch, in a new order each time.
 
     The orders come from the generator: its seed repeats all of them.
     """
