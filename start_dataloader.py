@@ -13,6 +13,7 @@ import argparse
 import collections
 import contextlib
 import csv
+import gc
 import linecache
 import math
 import multiprocessing
@@ -1212,13 +1213,13 @@ def a_batch_sampler_of_similar_lengths_saves_padding(count: int) -> None:
     print(f"shuffled: {1 - words / shuffled_cells:.0%} of a batch is padding")
     print(f"similar:  {1 - words / similar_cells:.0%} of a batch is padding")
     assert 1 - words / shuffled_cells > 0.6
-    assert 0 < 1 - words / similar_cells < 0.25
+    assert 0 < 1 - words / similar_cells < 0.3
 
     first = list(sampler)
     second = list(sampler)
     assert len(first) == len(sampler) == len(similar)
     assert sorted(sum(first, [])) == list(range(len(texts)))
-    assert sorted(map(sorted, first)) != sorted(map(sorted, second))
+    assert first[0] not in second  # others are put together
     longest = [max(lengths[index] for index in batch) for batch in first]
     assert longest != sorted(longest)  # short and long batches in turn
 
@@ -1244,9 +1245,9 @@ def pack_padded_sequence_gives_the_true_last_state() -> None:
     _, packed = gru(packed_batch)
     _, alone = gru(short[None])
     print("last state of the short text")
-    print("padded:", [round(v, 3) for v in padded[0, 1].tolist()])
-    print("packed:", [round(v, 3) for v in packed[0, 1].tolist()])
-    print("alone: ", [round(v, 3) for v in alone[0, 0].tolist()])
+    print("padded:", padded[0, 1].detach())
+    print("packed:", packed[0, 1].detach())
+    print("alone: ", alone[0, 0].detach())
     assert_close(packed[0, 1], alone[0, 0])
     assert_close(packed[0, 0], padded[0, 0])  # the long one has no padding
     assert (padded[0, 1] - alone[0, 0]).abs().max() > 0.1
@@ -1418,10 +1419,10 @@ def wav_of_8_16_24_32_bits_and_float_is_one_waveform() -> None:
         write_wav(path, tone, rate=8000, bits=32, code=3)
         floats, _ = read_wav(path)
 
-    print("tone:", [round(value, 6) for value in tone[:4].tolist()])
-    print("8:   ", [round(value, 6) for value in eight[:4, 0].tolist()])
-    print("16:  ", [round(value, 6) for value in sixteen[:4, 0].tolist()])
-    print("24:  ", [round(value, 6) for value in twenty_four[:4, 0].tolist()])
+    print("tone:", tone[:4])
+    print("8:   ", eight[:4, 0])
+    print("16:  ", sixteen[:4, 0])
+    print("24:  ", twenty_four[:4, 0])
     print("16 as they stand in the file:", raw[:4].tolist())
     assert rate == 8000
     assert eight.shape == (80, 1)  # samples, channels
@@ -1738,8 +1739,8 @@ def a_generator_seeds_torch_and_numpy_in_every_worker(
     print("torch:    ", [round(v, 3) for v in first[:, 0].tolist()])
     print("np.random:", [round(v, 3) for v in first[:, 1].tolist()])
     print("kept:     ", [round(v, 3) for v in first[:, 2].tolist()])
-    print("different of 8:", end=" ")
-    print(*[len(first[:, column].unique()) for column in (0, 1, 2)])
+    print("different of 8: torch", len(first[:, 0].unique()), end="")
+    print(", kept", len(first[:, 2].unique()))
     assert torch.equal(first, again)  # the seed repeats all of it
     assert not torch.equal(first[:, 0], other[:, 0])
     assert not torch.equal(first[:, 1], other[:, 1])
@@ -1783,6 +1784,8 @@ def an_error_in_a_worker_comes_with_its_traceback(
         raise AssertionError("no error")
     except ValueError as error:
         message = str(error).strip()
+        # The traceback holds the loader's iterator, and so its worker: let go.
+        error.__traceback__ = None
     lines = message.splitlines()
     print("samples before the error:", came)
     print(lines[0])
@@ -1826,6 +1829,7 @@ def a_killed_worker_has_a_cause(start_method: str | None) -> None:
     except RuntimeError as error:
         message = str(error)
         cause = str(error.__cause__)
+        error.__traceback__ = None  # it holds the loader's iterator
     print("error:          ", message)
     print("error.__cause__:", cause.split(". It is")[0])
     assert "DataLoader worker (pid(s) " in message
@@ -2151,6 +2155,7 @@ def mistakes_with_a_lambda_under_spawn() -> None:
         with caught(Exception, "local object"):
             iter(DataLoader(numbers, collate_fn=lambda batch: batch, **spawn))
         pickle.dumps(torch.stack)  # right: a function that can be imported
+    gc.collect()  # what the error holds of the loader ends now
 
     if "fork" in multiprocessing.get_all_start_methods():
         fork = {"num_workers": 1, "multiprocessing_context": "fork"}
@@ -2620,7 +2625,8 @@ def torchvision_digits(
         reason = [type(error).__name__, *str(error).splitlines()][-1]
         place = folder / make.__name__
         text = f"neither read from {place} nor downloaded: {reason}"
-        raise SystemExit(f"--data {name}: {text}") from None
+        text = f"--data {name}: {text}; --data digits needs no files"
+        raise SystemExit(text) from None
     images = data.data[:, None].float() / 255  # (count, 1, 28, 28)
     apart = min(5000, len(images) // 6)
     if split == "train":
