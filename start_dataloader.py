@@ -712,7 +712,8 @@ def image_list_is_read_once_before_training(own: ImageList | None) -> None:
         print(f"{len(dataset.classes):,} classes; ", end="")
         print(f"{len(readable):,} can be read")
         print(*[f"{count:,} of {size}" for size, count in sizes.most_common(3)])
-        print(*errors[:3], sep="\n")
+        for error in errors[:3]:
+            print("cannot be read:", error)
         print(f"{len(errors):,} cannot be read")
         if not readable:
             raise SystemExit("--images: none of them can be read")
@@ -2073,7 +2074,7 @@ def mistakes_in_a_dataset_stop_the_loader() -> None:
 
 # %%
 def mistakes_in_the_use_of_a_loader() -> None:
-    """An iterator, a length, two parts, a batch that is smaller."""
+    """An iterator, no files, a last batch that is smaller."""
     loader = DataLoader(torch.arange(10), batch_size=4)
     with caught(TypeError, "'DataLoader' object is not an iterator"):
         next(loader)
@@ -2084,12 +2085,6 @@ def mistakes_in_the_use_of_a_loader() -> None:
         DataLoader([], shuffle=True)
     DataLoader([7], shuffle=True)  # right: the files were looked for elsewhere
 
-    only_x = TensorDataset(torch.ones(4, 2))
-    with caught(ValueError, "not enough values to unpack"):
-        x, y = next(iter(DataLoader(only_x)))
-    (x,) = next(iter(DataLoader(only_x)))  # right: or TensorDataset(x, y)
-    assert torch.equal(x, torch.ones(1, 2))
-
     last = list(DataLoader(torch.zeros(10, 2, 3), batch_size=4))[-1]  # 2 left
     with caught(RuntimeError, "is invalid for input of size 12"):
         last.view(4, 6)
@@ -2099,7 +2094,7 @@ def mistakes_in_the_use_of_a_loader() -> None:
 
 # %%
 def mistakes_with_options_of_a_loader() -> None:
-    """Options that exclude each other, and parts that do not add up."""
+    """Options that exclude each other, parts that do not add up, no y."""
     numbers = torch.arange(10)
     order = [3, 1, 2]
     with caught(
@@ -2113,6 +2108,12 @@ def mistakes_with_options_of_a_loader() -> None:
         random_split(numbers, [7, 2])
     parts = random_split(numbers, [0.7, 0.3])  # right: fractions of any length
     assert len(parts[0]) == 7
+
+    only_x = TensorDataset(torch.ones(4, 2))
+    with caught(ValueError, "not enough values to unpack"):
+        x, y = next(iter(DataLoader(only_x)))
+    (x,) = next(iter(DataLoader(only_x)))  # right: or TensorDataset(x, y)
+    assert torch.equal(x, torch.ones(1, 2))
 
 
 # %%
@@ -2719,7 +2720,9 @@ def read_labels(
     names = [row[name] for row in rows]
     labels = [row[label] for row in rows]
     if not is_file(folder / names[0]) and labels[0] not in labels[1:]:
-        return names[1:], labels[1:]
+        names, labels = names[1:], labels[1:]
+    if not names:
+        raise ValueError(f"{table}: it lists no image")
     return names, labels
 
 
