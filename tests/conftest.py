@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import NamedTuple
 # Tiny data gains nothing from a second thread, and a busy machine makes each
 # small product wait for it. Set before torch reads it, and for subprocesses.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["COLUMNS"] = "80"  # argparse breaks its lines there
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -35,6 +37,8 @@ matplotlib.use("agg")
 if "fork" in multiprocessing.get_all_start_methods():
     multiprocessing.set_start_method("fork", force=True)
 
+# Started in the background, Python ignores Ctrl-C, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NO_NETWORK = """
 import socket

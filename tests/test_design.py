@@ -32,7 +32,7 @@ NAMES = [
 ]
 HELPERS_BEGIN = "# The helpers below are the same, to the byte, in all five"
 # Chapters that build one thing: a section may use earlier cells of its own.
-BUILD_ONE_THING = ["Images of your own", "Tables and text", "Sound",
+BUILD_ONE_THING = [
     "An engine in forty lines",
     "A whole model in one page",
     "A small language model",
