@@ -13,7 +13,6 @@ import argparse
 import collections
 import contextlib
 import csv
-import io
 import itertools
 import linecache
 import math
@@ -22,13 +21,11 @@ import os
 import pickle
 import random
 import re
-import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 import time
 import timeit
 import traceback
@@ -113,193 +110,6 @@ def a_loader_is_six_lines_of_python(
 
 
 # %%
-class RandomAffine:
-    """Turn, scale, shear and shift each image of a batch by its own amount.
-
-    The whole batch moves at once, on its device: a 2 x 3 matrix per image says
-    where each pixel comes from, and `grid_sample` reads the image there.
-    """
-
-    def __init__(self, degrees=20.0, scale=0.2, shear=0.3, shift=0.2):
-        """Set the limits: each amount is drawn from -limit to limit.
-
-        `scale` and `shear` are fractions, `shift` counts half widths.
-        """
-        self.limits = (math.radians(degrees), scale, shear, shift, shift)
-
-    def __call__(
-        self, images: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Return `images`, (batch, channels, height, width), moved."""
-        shape = (5, len(images))
-        draws = torch.rand(shape, generator=generator, device=images.device)
-        angle, scale, shear, right, down = (
-            limit * (2 * draw - 1)
-            for limit, draw in zip(self.limits, draws, strict=True)
-        )
-        # A rotation, made smaller to look closer, with the shear mixed in.
-        cosine, sine = angle.cos() / (1 + scale), angle.sin() / (1 + scale)
-        top = torch.stack([cosine, shear * cosine - sine, right], dim=1)
-        bottom = torch.stack([sine, shear * sine + cosine, down], dim=1)
-        matrix = torch.stack([top, bottom], dim=1)  # (batch, 2, 3)
-        # (batch, height, width, 2): where each new pixel is to be read.
-        grid = F.affine_grid(matrix, images.shape, align_corners=False)
-        return F.grid_sample(images, grid, align_corners=False)
-
-
-class FontDigits(dict):
-    """The digits 0 to 9 in the 20 typefaces that come with matplotlib.
-
-    The keys "train", "validation" and "test" give a pair: images, float32
-    (count, 1, 28, 28) in 0..1, and labels, int64 (count,). A split is drawn
-    when it is first asked for, in typefaces that no other split contains.
-    """
-
-    typefaces = {
-        "train": "DejaVuSans DejaVuSans-Bold DejaVuSans-BoldOblique "
-        "DejaVuSansMono DejaVuSansMono-Oblique DejaVuSansMono-BoldOblique "
-        "DejaVuSerif DejaVuSerif-Italic DejaVuSerif-BoldItalic "
-        "STIXGeneral STIXGeneralItalic cmb10",
-        "validation": "DejaVuSansMono-Bold STIXGeneralBolIta cmss10",
-        "test": "DejaVuSans-Oblique DejaVuSerif-Bold STIXGeneralBol "
-        "cmr10 cmtt10",
-    }
-
-    def __init__(
-        self, device, *, train=12_000, validation=3_000, test=5_000, seed=0
-    ):
-        """Draw nothing yet; the numbers are images in each split."""
-        super().__init__()
-        self.device, self.seed = device, seed
-        self.counts = {"train": train, "validation": validation, "test": test}
-
-    def __missing__(self, split: str) -> tuple[Tensor, Tensor]:
-        """Draw `split` and keep it."""
-        folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
-        glyphs = []
-        for typeface in self.typefaces[split].split():
-            font = ImageFont.truetype(str(folder / f"{typeface}.ttf"), size=26)
-            for digit in "0123456789":
-                # "L" is grey, one byte a pixel; "mm" is middle, middle.
-                image = Image.new("L", (28, 28))
-                draw = ImageDraw.Draw(image)
-                draw.text((14, 14), digit, fill=255, font=font, anchor="mm")
-                glyphs.append(list(image.tobytes()))
-        # Ten glyphs a typeface, (typefaces * 10, 1, 28, 28), now in 0..1.
-        glyphs = torch.tensor(glyphs).view(-1, 1, 28, 28) / 255
-
-        # All numbers come from one generator on the CPU, so that a seed draws
-        # the same pictures on every device.
-        number = list(self.typefaces).index(split)
-        generator = torch.Generator().manual_seed(10 * self.seed + number)
-        count = self.counts[split]
-        which = torch.randint(len(glyphs), (count,), generator=generator)
-        images = RandomAffine()(glyphs[which], generator)
-        ink = torch.rand(count, 1, 1, 1, generator=generator) / 2 + 0.5
-        noise = 0.15 * torch.randn(images.shape, generator=generator)
-        images = (ink * images + noise).clamp(0, 1)
-        # Glyph 37 is the 7 of the fourth typeface.
-        self[split] = images.to(self.device), (which % 10).to(self.device)
-        return self[split]
-
-
-class TorchvisionDigits(dict):
-    """MNIST or a relative; the keys and pairs are those of `FontDigits`.
-
-    The last 5,000 training images are set apart to validate; "test" is the
-    test set of its makers. Raises `SystemExit`, one line, without the files.
-    """
-
-    patience = 15  # seconds; in each 15 of them 150 kB must come
-
-    def __init__(self, name, folder, device, *, count=None):
-        """Read nothing yet; `count` limits each split, None means all of it."""
-        super().__init__()
-        self.name, self.folder = name, Path(folder)
-        self.device, self.count = device, count
-
-    def __missing__(self, split: str) -> tuple[Tensor, Tensor]:
-        """Read `split`, fetched where it is missing, and keep it."""
-        images, labels = self.read(train=split != "test")
-        # The test set of the makers stays whole, so results can be compared.
-        apart = min(5000, len(labels) // 6)
-        parts = {"train": slice(-apart), "validation": slice(-apart, None)}
-        part = parts.get(split, slice(None))
-        images, labels = images[part][: self.count], labels[part][: self.count]
-        try:
-            # Bytes travel, a quarter of the size; the device makes the floats.
-            images = images.to(self.device)[:, None].float() / 255
-            self[split] = images, labels.to(self.device)
-        except torch.OutOfMemoryError:
-            raise SystemExit(
-                f"--device {self.device}: no room for {len(labels):,} images; "
-                "use --device cpu, or a DataLoader as in start_dataloader.py"
-            ) from None
-        return self[split]
-
-    def read(self, train: bool) -> tuple[Tensor, Tensor]:
-        """Return images, uint8 (count, 28, 28), and labels, int64 (count,)."""
-        import torchvision  # takes 2 s: imported only where it is needed
-
-        names = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-        name = names.get(self.name, "KMNIST")
-        try:
-            data_class = getattr(torchvision.datasets, name)
-            images, labels = self.fetch(data_class, train)
-            if images.shape != (len(labels), 28, 28) or labels.max() > 9:
-                raise ValueError("images and labels do not belong together")
-        except Exception as error:  # all that network and files can do to us
-            # The last line of the message, or where there is none its kind.
-            reason = [type(error).__name__, *str(error).splitlines()][-1]
-            raise SystemExit(
-                f"--data {self.name}: neither read from {self.folder} nor "
-                f"fetched ({reason}); if {self.folder / name} is there, delete "
-                "it and try again; --data digits needs no files"
-            ) from None
-        return images, labels
-
-    def fetch(self, data_class: type, train: bool) -> tuple[Tensor, Tensor]:
-        """Return images and labels, downloaded where they are missing.
-
-        It is torchvision that reads and fetches, in a thread: we wait for it
-        as long as bytes come, and leave nothing half fetched behind.
-        """
-        place, results = self.folder / data_class.__name__, []
-        before = set(place.rglob("*"))
-
-        def work() -> None:
-            try:
-                files = data_class(self.folder, train, download=True)
-                results.append((files.data, files.targets))
-            except Exception as error:
-                results.append(error)
-
-        thread = threading.Thread(target=work, daemon=True)
-        usual = socket.getdefaulttimeout()
-        # A dead mirror must leave time for the next one.
-        socket.setdefaulttimeout(self.patience / 3)
-        size, grown = 0, True
-        try:
-            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-                thread.start()
-                while thread.is_alive() and grown:
-                    thread.join(self.patience)
-                    now = sum(path.stat().st_size for path in place.rglob("*"))
-                    grown, size = now >= size + 10_000 * self.patience, now
-            if not results:
-                raise TimeoutError("less than 10 kB a second")
-            if isinstance(results[0], Exception):
-                raise results[0]
-            return results[0]
-        except BaseException:  # Ctrl-C too
-            for path in set(place.rglob("*")) - before:
-                with contextlib.suppress(OSError):  # a folder stays
-                    path.unlink()
-            raise
-        finally:
-            socket.setdefaulttimeout(usual)
-
-
 def ready_made_data_are_transformed_when_indexed(
     data: dict, name: str, data_dir: Path, figures: Path
 ) -> dict[str, object]:
@@ -2208,6 +2018,110 @@ def run(chapters: dict[str, dict], args: argparse.Namespace) -> None:
 
 
 # %%
+def random_affine(
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    degrees: float = 20.0,
+    scale: float = 0.2,
+    shear: float = 0.3,
+    shift: float = 0.2,
+) -> Tensor:
+    """Return `images`, each turned, scaled, sheared and shifted at random.
+
+    `images` and the result are (batch, channels, height, width). Each amount
+    is drawn from -limit to limit; `scale` and `shear` are fractions, `shift`
+    counts half widths and heights. Where nothing was, the result is 0.
+    """
+    count, _, height, width = images.shape
+    draws = torch.rand(5, count, generator=generator, device=images.device)
+    draws = 2 * draws - 1  # -1..1
+    angle = math.radians(degrees) * draws[0]
+    zoom = 1 + scale * draws[1]
+    slant = shear * draws[2]
+    cosine = angle.cos() / zoom
+    sine = angle.sin() / zoom
+    right = shift * draws[3]
+    down = shift * draws[4]
+    # Where each new pixel is read, in half widths and half heights.
+    across = (slant * cosine - sine) * height / width
+    along = sine * width / height
+    top = torch.stack([cosine, across, right], dim=1)
+    bottom = torch.stack([along, slant * sine + cosine, down], dim=1)
+    matrix = torch.stack([top, bottom], dim=1)  # (batch, 2, 3)
+    grid = F.affine_grid(matrix, images.shape, align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def font_digits(split: str, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return images and labels of the digits 0 to 9, drawn in fonts.
+
+    The images are float32 (count, 1, 28, 28) in 0..1, the labels int64
+    (count,). Each split has a family of fonts of its own: "train" DejaVu,
+    "validation" STIX, "test" Computer Modern. All come with matplotlib.
+    """
+    fonts = {
+        "train": "DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique "
+        "DejaVuSans-BoldOblique DejaVuSansMono DejaVuSansMono-Bold "
+        "DejaVuSansMono-Oblique DejaVuSansMono-BoldOblique DejaVuSerif "
+        "DejaVuSerif-Bold DejaVuSerif-Italic DejaVuSerif-BoldItalic",
+        "validation": "STIXGeneral STIXGeneralItalic STIXGeneralBol "
+        "STIXGeneralBolIta",
+        "test": "cmr10 cmb10 cmss10 cmtt10",
+    }
+    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    glyphs = []
+    for name in fonts[split].split():
+        font = ImageFont.truetype(str(folder / f"{name}.ttf"), size=26)
+        for digit in "0123456789":
+            image = Image.new("L", (28, 28))  # grey, one byte a pixel
+            draw = ImageDraw.Draw(image)
+            draw.text((14, 14), digit, fill=255, font=font, anchor="mm")
+            glyphs.append(list(image.tobytes()))
+    glyphs = torch.tensor(glyphs).view(-1, 1, 28, 28) / 255
+    # One generator on the CPU: a seed gives the same images on every device.
+    generator = torch.Generator().manual_seed(seed)
+    which = torch.randint(len(glyphs), (count,), generator=generator)
+    images = random_affine(glyphs[which], generator)
+    ink = 0.5 + 0.5 * torch.rand(count, 1, 1, 1, generator=generator)
+    noise = 0.15 * torch.randn(images.shape, generator=generator)
+    images = (ink * images + noise).clamp(0, 1)
+    return images, which % 10  # ten glyphs a font: glyph 37 is a 7
+
+
+def torchvision_digits(
+    name: str, split: str, folder: Path
+) -> tuple[Tensor, Tensor]:
+    """Return images and labels of "mnist", "fashion-mnist" or "kmnist".
+
+    Shapes and types are those of `font_digits`. What is missing in `folder`
+    is downloaded. "test" is the makers' test set, "validation" the last
+    5,000 of their training images (a sixth, if that is less), "train" the
+    rest. Raises `SystemExit`, one line, where there are no such files.
+    """
+    from torchvision import datasets  # takes 2 s
+
+    makers = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}
+    make = makers.get(name, datasets.KMNIST)
+    try:
+        data = make(folder, train=split != "test", download=True)
+        if data.data.shape != (len(data.targets), 28, 28):
+            raise ValueError("images and labels do not belong together")
+    except Exception as error:  # all that networks and files can do
+        reason = [type(error).__name__, *str(error).splitlines()][-1]
+        place = folder / make.__name__
+        text = f"neither read from {place} nor downloaded: {reason}"
+        text = f"--data {name}: {text}; --data digits needs no files"
+        raise SystemExit(text) from None
+    images = data.data[:, None].float() / 255  # (count, 1, 28, 28)
+    apart = min(5000, len(images) // 6)
+    if split == "train":
+        return images[:-apart], data.targets[:-apart]
+    if split == "validation":
+        return images[-apart:], data.targets[-apart:]
+    return images, data.targets
+
+
+# %%
 def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     """Return a reader for flags: `kind`, int or float, from low to high."""
 
@@ -2240,14 +2154,15 @@ def main() -> None:
     if (args.images is None) != (args.labels is None):
         parser.error("argument --images: needs --labels, and --labels it")
 
-    # Nothing is drawn, read or fetched here: the data set waits to be asked.
     device, tiny = args.device, args.tiny
     half = amp_dtype(device)
-    if args.data == "digits":
-        data = FontDigits(device, train=1_000 if tiny else 12_000)
-    else:
-        count = 1_000 if tiny else None
-        data = TorchvisionDigits(args.data, args.data_dir, device, count=count)
+    count = 1_000 if tiny else 12_000
+    data = {}  # it stays empty where sections are only listed
+    if args.data == "digits" and not args.list:
+        data["train"] = font_digits("train", count)
+    elif not args.list:
+        images, labels = torchvision_digits(args.data, "train", args.data_dir)
+        data["train"] = images[:count], labels[:count]
     # Two workers are one too many for one core, and here they are wanted.
     warnings.filterwarnings("ignore", "This DataLoader will create")
 

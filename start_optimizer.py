@@ -21,7 +21,6 @@ import math
 import os
 import pickle
 import re
-import socket
 import sys
 import tempfile
 import textwrap
@@ -46,133 +45,33 @@ from torch import Tensor, nn
 
 
 # %%
-class RandomAffine:
-    """Turn, scale, shear and shift each image of a batch by its own amount.
-
-    The whole batch moves at once, on its device: a 2 x 3 matrix per image says
-    where each pixel comes from, and `grid_sample` reads the image there.
-    """
-
-    def __init__(self, degrees=20.0, scale=0.2, shear=0.3, shift=0.2):
-        """Set the limits: each amount is drawn from -limit to limit.
-
-        `scale` and `shear` are fractions, `shift` counts half widths.
-        """
-        self.limits = (math.radians(degrees), scale, shear, shift, shift)
-
-    def __call__(
-        self, images: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Return `images`, (batch, channels, height, width), moved."""
-        shape = (5, len(images))
-        draws = torch.rand(shape, generator=generator, device=images.device)
-        angle, scale, shear, right, down = (
-            limit * (2 * draw - 1)
-            for limit, draw in zip(self.limits, draws, strict=True)
-        )
-        # A rotation, made smaller to look closer, with the shear mixed in.
-        cosine, sine = angle.cos() / (1 + scale), angle.sin() / (1 + scale)
-        top = torch.stack([cosine, shear * cosine - sine, right], dim=1)
-        bottom = torch.stack([sine, shear * sine + cosine, down], dim=1)
-        matrix = torch.stack([top, bottom], dim=1)  # (batch, 2, 3)
-        # (batch, height, width, 2): where each new pixel is to be read.
-        grid = F.affine_grid(matrix, images.shape, align_corners=False)
-        return F.grid_sample(images, grid, align_corners=False)
-
-
-class FontDigits(dict):
-    """The digits 0 to 9 in the 20 typefaces that come with matplotlib.
-
-    The keys "train", "validation" and "test" give a pair: images, float32
-    (count, 1, 28, 28) in 0..1, and labels, int64 (count,). A split is drawn
-    when it is first asked for, in typefaces that no other split contains.
-    """
-
-    typefaces = {
-        "train": "DejaVuSans DejaVuSans-Bold DejaVuSans-BoldOblique "
-        "DejaVuSansMono DejaVuSansMono-Oblique DejaVuSansMono-BoldOblique "
-        "DejaVuSerif DejaVuSerif-Italic DejaVuSerif-BoldItalic "
-        "STIXGeneral STIXGeneralItalic cmb10",
-        "validation": "DejaVuSansMono-Bold STIXGeneralBolIta cmss10",
-        "test": "DejaVuSans-Oblique DejaVuSerif-Bold STIXGeneralBol "
-        "cmr10 cmtt10",
-    }
-
-    def __init__(
-        self, device, *, train=12_000, validation=3_000, test=5_000, seed=0
-    ):
-        """Draw nothing yet; the numbers are images in each split."""
-        super().__init__()
-        self.device, self.seed = device, seed
-        self.counts = {"train": train, "validation": validation, "test": test}
-
-    def __missing__(self, split: str) -> tuple[Tensor, Tensor]:
-        """Draw `split` and keep it."""
-        folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
-        glyphs = []
-        for typeface in self.typefaces[split].split():
-            font = ImageFont.truetype(str(folder / f"{typeface}.ttf"), size=26)
-            for digit in "0123456789":
-                # "L" is grey, one byte a pixel; "mm" is middle, middle.
-                image = Image.new("L", (28, 28))
-                draw = ImageDraw.Draw(image)
-                draw.text((14, 14), digit, fill=255, font=font, anchor="mm")
-                glyphs.append(list(image.tobytes()))
-        # Ten glyphs a typeface, (typefaces * 10, 1, 28, 28), now in 0..1.
-        glyphs = torch.tensor(glyphs).view(-1, 1, 28, 28) / 255
-
-        # All numbers come from one generator on the CPU, so that a seed draws
-        # the same pictures on every device.
-        number = list(self.typefaces).index(split)
-        generator = torch.Generator().manual_seed(10 * self.seed + number)
-        count = self.counts[split]
-        which = torch.randint(len(glyphs), (count,), generator=generator)
-        images = RandomAffine()(glyphs[which], generator)
-        ink = torch.rand(count, 1, 1, 1, generator=generator) / 2 + 0.5
-        noise = 0.15 * torch.randn(images.shape, generator=generator)
-        images = (ink * images + noise).clamp(0, 1)
-        # Glyph 37 is the 7 of the fourth typeface.
-        self[split] = images.to(self.device), (which % 10).to(self.device)
-        return self[split]
-
-
 def digits_need_no_download(
-    device: torch.device, figures: Path, *, count: int = 12_000
+    digits: dict, figures: Path
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Twenty typefaces, moved and made noisy, are a data set to learn from.
+    """Fonts that come with matplotlib are a data set, split by family.
 
-    Returns the three splits; each typeface stands in one of them alone.
+    DejaVu to train, STIX to validate, Computer Modern to test: no font has a
+    relative in another split. Returns the three splits.
     """
-    start = time.perf_counter()
-    sizes = {"validation": count // 4, "test": count * 5 // 12}
-    digits = FontDigits(device, train=count, **sizes)
-    images, _ = digits["train"]
-    seconds = time.perf_counter() - start
-    assert images.shape == (count, 1, 28, 28) and images.dtype == torch.float32
-    assert images.min() >= 0 and images.max() <= 1
-    print(f"{count:,} images drawn in {seconds:.2f} s")
-
-    # A seed draws the same images again.
-    again, _ = FontDigits(device, train=count)["train"]
-    assert torch.equal(images, again)
-
-    # Twelve, three and five names: thrown together they are still twenty.
-    names = {key: text.split() for key, text in digits.typefaces.items()}
-    assert [len(typefaces) for typefaces in names.values()] == [12, 3, 5]
-    assert len(set().union(*names.values())) == 20
-
     figure, panels = plt.subplots(1, 3, figsize=(9, 2.2), layout="constrained")
-    for panel, (split, typefaces) in zip(panels, names.items(), strict=True):
+    for panel, split in zip(panels, digits, strict=True):
         images, labels = digits[split]
+        assert images.shape == (len(labels), 1, 28, 28)
+        assert images.min() >= 0 and images.max() <= 1
+        print(f"{split:10} {len(labels):6,} images, labels", end=" ")
+        print(f"{labels[:10].tolist()} ...")
         rows = images[:60].view(6, 10, 28, 28)
         # To tile: rows of images, then rows of pixels, form the height.
         tiled = rows.permute(0, 2, 1, 3).reshape(6 * 28, 10 * 28)
         panel.imshow(tiled.cpu().numpy(), cmap="gray")
-        panel.set_title(f"{split}: {len(typefaces)} typefaces")
+        panel.set_title(split)
         panel.axis("off")
-        print(f"{split:10} {len(labels):6,} images", end="")
-        print(f" in {len(typefaces):2} typefaces: {typefaces[0]}, ...")
     save_figure(figure, "optimizer_digits", figures)
+
+    # A seed draws the same images again.
+    images, _ = digits["train"]
+    again, _ = font_digits("train", len(images))
+    assert torch.equal(images.cpu(), again)
     return digits
 
 
@@ -185,10 +84,10 @@ def a_split_by_image_flatters(
     batch_size: int = 64,
     lr: float = 0.003,
 ) -> dict[str, float]:
-    """Held-out images look easy; held-out typefaces show the truth.
+    """Held-out images look easy; held-out fonts show the truth.
 
     One network is measured twice. A random split of the images leaves every
-    typeface on both sides; a split by typeface asks what a user will ask.
+    font on both sides; a split by family of fonts asks what a user will ask.
     Returns what was unseen -> fraction of wrong answers.
     """
     torch.manual_seed(0)
@@ -210,8 +109,8 @@ def a_split_by_image_flatters(
             optimizer.step()
 
     unseen = {
-        "images of known typefaces": (images[held_out], labels[held_out]),
-        "typefaces": digits["validation"],
+        "images of known fonts": (images[held_out], labels[held_out]),
+        "family of fonts": digits["validation"],
     }
     wrong = {}
     for name, (x, y) in unseen.items():
@@ -220,9 +119,9 @@ def a_split_by_image_flatters(
         wrong[name] = (guesses != y).float().mean().item()
         print(f"unseen {name:26} {1 - wrong[name]:6.1%} right", end="")
         print(f", {wrong[name]:6.1%} wrong")
-    # The promise of the random split is broken by the first new typeface.
-    by_image, by_typeface = wrong.values()
-    assert by_typeface > by_image + 0.03
+    # The promise of the random split is broken by the first new font.
+    by_image, by_font = wrong.values()
+    assert by_font > by_image + 0.03
     return wrong
 
 
@@ -766,7 +665,7 @@ class CNN(nn.Sequential):
         )
 
 
-def convolution_and_augmentation_reach_unseen_typefaces(
+def convolution_and_augmentation_reach_unseen_fonts(
     digits: dict,
     augment: Callable[[Tensor], Tensor],
     device: torch.device,
@@ -779,7 +678,7 @@ def convolution_and_augmentation_reach_unseen_typefaces(
 ) -> dict[str, list[float]]:
     """An MLP, then a CNN, then a CNN on moved images: each reads better.
 
-    Returns name -> accuracy on the validation typefaces after each epoch.
+    Returns name -> accuracy on the validation fonts after each epoch.
     """
     images, labels = digits["train"]
     unseen_images, unseen_labels = digits["validation"]
@@ -818,11 +717,11 @@ def convolution_and_augmentation_reach_unseen_typefaces(
         seconds = time.perf_counter() - start
         count = sum(parameter.numel() for parameter in model.parameters())
         print(f"{name:15}{count:8,} parameters, {seconds:4.1f} s", end="")
-        print(f", unseen typefaces {curve[-1]:.2%} right")
+        print(f", unseen fonts {curve[-1]:.2%} right")
         panel.plot(range(1, epochs + 1), curve, "o-", label=name)
         curves[name] = curve
 
-    panel.set(xlabel="epoch", ylabel="right on unseen typefaces")
+    panel.set(xlabel="epoch", ylabel="right on unseen fonts")
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.legend()
     save_figure(figure, "optimizer_networks", figures)
@@ -848,7 +747,7 @@ def mixed_precision_trains_as_well(
     Losses agree within 0.05 and accuracies within 3 points. The time depends
     on the device: without 16-bit arithmetic in hardware it goes up.
     Returns type -> (mean loss of the last 20 steps, accuracy on unseen
-    typefaces, milliseconds a step, bytes of activations kept for backward).
+    fonts, milliseconds a step, bytes of activations kept for backward).
     """
     # The same seed for both: the same first weights, the same batches.
     images, labels = digits["train"]
@@ -1455,103 +1354,6 @@ def mistakes_lose_what_was_learnt() -> dict[str, tuple]:
 
 
 # %%
-class TorchvisionDigits(dict):
-    """MNIST or a relative; the keys and pairs are those of `FontDigits`.
-
-    The last 5,000 training images are set apart to validate; "test" is the
-    test set of its makers. Raises `SystemExit`, one line, without the files.
-    """
-
-    patience = 15  # seconds; in each 15 of them 150 kB must come
-
-    def __init__(self, name, folder, device, *, count=None):
-        """Read nothing yet; `count` limits each split, None means all of it."""
-        super().__init__()
-        self.name, self.folder = name, Path(folder)
-        self.device, self.count = device, count
-
-    def __missing__(self, split: str) -> tuple[Tensor, Tensor]:
-        """Read `split`, fetched where it is missing, and keep it."""
-        images, labels = self.read(train=split != "test")
-        # The test set of the makers stays whole, so results can be compared.
-        apart = min(5000, len(labels) // 6)
-        parts = {"train": slice(-apart), "validation": slice(-apart, None)}
-        part = parts.get(split, slice(None))
-        images, labels = images[part][: self.count], labels[part][: self.count]
-        try:
-            # Bytes travel, a quarter of the size; the device makes the floats.
-            images = images.to(self.device)[:, None].float() / 255
-            self[split] = images, labels.to(self.device)
-        except torch.OutOfMemoryError:
-            raise SystemExit(
-                f"--device {self.device}: no room for {len(labels):,} images; "
-                "use --device cpu, or a DataLoader as in start_dataloader.py"
-            ) from None
-        return self[split]
-
-    def read(self, train: bool) -> tuple[Tensor, Tensor]:
-        """Return images, uint8 (count, 28, 28), and labels, int64 (count,)."""
-        import torchvision  # takes 2 s: imported only where it is needed
-
-        names = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-        name = names.get(self.name, "KMNIST")
-        try:
-            data_class = getattr(torchvision.datasets, name)
-            images, labels = self.fetch(data_class, train)
-            if images.shape != (len(labels), 28, 28) or labels.max() > 9:
-                raise ValueError("images and labels do not belong together")
-        except Exception as error:  # all that network and files can do to us
-            # The last line of the message, or where there is none its kind.
-            reason = [type(error).__name__, *str(error).splitlines()][-1]
-            raise SystemExit(
-                f"--data {self.name}: neither read from {self.folder} nor "
-                f"fetched ({reason}); if {self.folder / name} is there, delete "
-                "it and try again; --data digits needs no files"
-            ) from None
-        return images, labels
-
-    def fetch(self, data_class: type, train: bool) -> tuple[Tensor, Tensor]:
-        """Return images and labels, downloaded where they are missing.
-
-        It is torchvision that reads and fetches, in a thread: we wait for it
-        as long as bytes come, and leave nothing half fetched behind.
-        """
-        place, results = self.folder / data_class.__name__, []
-        before = set(place.rglob("*"))
-
-        def work() -> None:
-            try:
-                files = data_class(self.folder, train, download=True)
-                results.append((files.data, files.targets))
-            except Exception as error:
-                results.append(error)
-
-        thread = threading.Thread(target=work, daemon=True)
-        usual = socket.getdefaulttimeout()
-        # A dead mirror must leave time for the next one.
-        socket.setdefaulttimeout(self.patience / 3)
-        size, grown = 0, True
-        try:
-            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-                thread.start()
-                while thread.is_alive() and grown:
-                    thread.join(self.patience)
-                    now = sum(path.stat().st_size for path in place.rglob("*"))
-                    grown, size = now >= size + 10_000 * self.patience, now
-            if not results:
-                raise TimeoutError("less than 10 kB a second")
-            if isinstance(results[0], Exception):
-                raise results[0]
-            return results[0]
-        except BaseException:  # Ctrl-C too
-            for path in set(place.rglob("*")) - before:
-                with contextlib.suppress(OSError):  # a folder stays
-                    path.unlink()
-            raise
-        finally:
-            socket.setdefaulttimeout(usual)
-
-
 class Team:
     """The processes that train one model together; alone, a team of one.
 
@@ -2011,6 +1813,124 @@ def run(chapters: dict[str, dict], args: argparse.Namespace) -> None:
 
 
 # %%
+def random_affine(
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    degrees: float = 20.0,
+    scale: float = 0.2,
+    shear: float = 0.3,
+    shift: float = 0.2,
+) -> Tensor:
+    """Return `images`, each turned, scaled, sheared and shifted at random.
+
+    `images` and the result are (batch, channels, height, width). Each amount
+    is drawn from -limit to limit; `scale` and `shear` are fractions, `shift`
+    counts half widths and heights. Where nothing was, the result is 0.
+    """
+    count, _, height, width = images.shape
+    draws = torch.rand(5, count, generator=generator, device=images.device)
+    draws = 2 * draws - 1  # -1..1
+    angle = math.radians(degrees) * draws[0]
+    zoom = 1 + scale * draws[1]
+    slant = shear * draws[2]
+    cosine = angle.cos() / zoom
+    sine = angle.sin() / zoom
+    right = shift * draws[3]
+    down = shift * draws[4]
+    # Where each new pixel is read, in half widths and half heights.
+    across = (slant * cosine - sine) * height / width
+    along = sine * width / height
+    top = torch.stack([cosine, across, right], dim=1)
+    bottom = torch.stack([along, slant * sine + cosine, down], dim=1)
+    matrix = torch.stack([top, bottom], dim=1)  # (batch, 2, 3)
+    grid = F.affine_grid(matrix, images.shape, align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def font_digits(split: str, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return images and labels of the digits 0 to 9, drawn in fonts.
+
+    The images are float32 (count, 1, 28, 28) in 0..1, the labels int64
+    (count,). Each split has a family of fonts of its own: "train" DejaVu,
+    "validation" STIX, "test" Computer Modern. All come with matplotlib.
+    """
+    fonts = {
+        "train": "DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique "
+        "DejaVuSans-BoldOblique DejaVuSansMono DejaVuSansMono-Bold "
+        "DejaVuSansMono-Oblique DejaVuSansMono-BoldOblique DejaVuSerif "
+        "DejaVuSerif-Bold DejaVuSerif-Italic DejaVuSerif-BoldItalic",
+        "validation": "STIXGeneral STIXGeneralItalic STIXGeneralBol "
+        "STIXGeneralBolIta",
+        "test": "cmr10 cmb10 cmss10 cmtt10",
+    }
+    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    glyphs = []
+    for name in fonts[split].split():
+        font = ImageFont.truetype(str(folder / f"{name}.ttf"), size=26)
+        for digit in "0123456789":
+            image = Image.new("L", (28, 28))  # grey, one byte a pixel
+            draw = ImageDraw.Draw(image)
+            draw.text((14, 14), digit, fill=255, font=font, anchor="mm")
+            glyphs.append(list(image.tobytes()))
+    glyphs = torch.tensor(glyphs).view(-1, 1, 28, 28) / 255
+    # One generator on the CPU: a seed gives the same images on every device.
+    generator = torch.Generator().manual_seed(seed)
+    which = torch.randint(len(glyphs), (count,), generator=generator)
+    images = random_affine(glyphs[which], generator)
+    ink = 0.5 + 0.5 * torch.rand(count, 1, 1, 1, generator=generator)
+    noise = 0.15 * torch.randn(images.shape, generator=generator)
+    images = (ink * images + noise).clamp(0, 1)
+    return images, which % 10  # ten glyphs a font: glyph 37 is a 7
+
+
+def torchvision_digits(
+    name: str, split: str, folder: Path
+) -> tuple[Tensor, Tensor]:
+    """Return images and labels of "mnist", "fashion-mnist" or "kmnist".
+
+    Shapes and types are those of `font_digits`. What is missing in `folder`
+    is downloaded. "test" is the makers' test set, "validation" the last
+    5,000 of their training images (a sixth, if that is less), "train" the
+    rest. Raises `SystemExit`, one line, where there are no such files.
+    """
+    from torchvision import datasets  # takes 2 s
+
+    makers = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}
+    make = makers.get(name, datasets.KMNIST)
+    try:
+        data = make(folder, train=split != "test", download=True)
+        if data.data.shape != (len(data.targets), 28, 28):
+            raise ValueError("images and labels do not belong together")
+    except Exception as error:  # all that networks and files can do
+        reason = [type(error).__name__, *str(error).splitlines()][-1]
+        place = folder / make.__name__
+        text = f"neither read from {place} nor downloaded: {reason}"
+        text = f"--data {name}: {text}; --data digits needs no files"
+        raise SystemExit(text) from None
+    images = data.data[:, None].float() / 255  # (count, 1, 28, 28)
+    apart = min(5000, len(images) // 6)
+    if split == "train":
+        return images[:-apart], data.targets[:-apart]
+    if split == "validation":
+        return images[-apart:], data.targets[-apart:]
+    return images, data.targets
+
+
+def load_digits(
+    name: str, folder: Path, device: torch.device, counts: dict
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return split -> images and labels on `device`, `counts` of each."""
+    splits = {}
+    for split, count in counts.items():
+        if name == "digits":
+            images, labels = font_digits(split, count)
+        else:
+            images, labels = torchvision_digits(name, split, folder)
+        splits[split] = images[:count].to(device), labels[:count].to(device)
+    return splits
+
+
+# %%
 def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     """Return a reader for flags: `kind`, int or float, from low to high."""
 
@@ -2053,7 +1973,10 @@ def process_group(args: argparse.Namespace, rank: int) -> Iterator[None]:
             gloo = "gloo" in str(error)
             if not gloo and not isinstance(error, dist.DistError):
                 raise
-            reason = f"process {rank} lost another one and ends{args.kept()}"
+            again = ""
+            if args.checkpoint and args.checkpoint.exists():
+                again = f"; --checkpoint {args.checkpoint} --resume goes on"
+            reason = f"process {rank} lost another one and ends{again}"
             raise SystemExit(reason) from None
 
 
@@ -2125,15 +2048,20 @@ def main() -> None:
             f"own, not {args.device}; start fewer, or use --device cpu"
         )
 
-    # Nothing is drawn, read or fetched here: the data sets wait to be asked.
     device, tiny = args.device, args.tiny
-    counts = {"train": 2_000, "validation": 600, "test": 300}
-    digits = FontDigits(device, **(counts if tiny else {}))
-    if args.data == "digits":
+    counts = {"train": 12_000, "validation": 3_000, "test": 5_000}
+    if tiny:
+        counts = {"train": 2_000, "validation": 600, "test": 300}
+    digits, data, wanted = {}, {}, counts
+    if not args.list:
+        digits = load_digits("digits", args.data_dir, device, counts)
         data = digits
-    else:
-        count = 1_000 if tiny else None
-        data = TorchvisionDigits(args.data, args.data_dir, device, count=count)
+    if args.data != "digits":
+        wanted = dict.fromkeys(counts, 1_000 if tiny else None)
+        data = {}
+    load = functools.partial(load_digits, args.data, args.data_dir, device)
+    if not args.list and not team and args.data != "digits":
+        data = load(wanted)
     network = {"mlp": MLP, "cnn": CNN}[args.model]
     # Real data is five times as much, so fewer epochs are as many steps.
     epochs = args.epochs or (2 if tiny or args.data != "digits" else 6)
@@ -2141,7 +2069,9 @@ def main() -> None:
     options["lr"] = args.lr or options["lr"]
     # Milder than what the digits were drawn with: it must stay a digit.
     half = amp_dtype(device)
-    augment = RandomAffine(degrees=10, scale=0.1, shear=0.1, shift=0.1)
+    augment = functools.partial(
+        random_affine, degrees=10, scale=0.1, shear=0.1, shift=0.1
+    )
 
     # A run goes on only with the flags that it was started with.
     checkpoint = None  # nothing is written unless a file is named
@@ -2158,8 +2088,8 @@ def main() -> None:
     chapters = {
         "Digits": {
             digits_need_no_download: {
-                **drawn,
-                "count": 1_200 if tiny else 12_000,
+                "digits": digits,
+                "figures": args.figures,
             },
             a_split_by_image_flatters: {
                 **here,
@@ -2187,7 +2117,7 @@ def main() -> None:
             clipping_shortens_a_gradient_and_keeps_its_direction: here,
             batch_means_are_weighted_by_batch_size: here,
             eval_and_no_grad_switch_different_things: here,
-            convolution_and_augmentation_reach_unseen_typefaces: {
+            convolution_and_augmentation_reach_unseen_fonts: {
                 **drawn,
                 "digits": digits,
                 "augment": augment,
@@ -2247,8 +2177,8 @@ def main() -> None:
         print(" images a step; the lessons are left out")
         # What is missing is fetched once, and once on each other machine.
         for now in (rank == 0, local_rank == 0, True):
-            if now and args.data != "digits":
-                data["train"]
+            if now and not data and not args.list:
+                data.update(load(wanted))
             Team().total(torch.zeros(1, device=device))  # wait for the rest
         run(chapters, args)
 

@@ -35,17 +35,19 @@ from start_dataloader import OneByOne, WholeBatches, as_it_is  # noqa: E402
 from start_optimizer import (  # noqa: E402
     CNN,
     MLP,
-    FontDigits,
-    RandomAffine,
-    TorchvisionDigits,
     Trainer,
     amp_dtype,
+    load_digits,
     number,
     pick_device,
+    random_affine,
 )
 
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's pixels, as every tutorial has it
-AUGMENT = RandomAffine(degrees=10, scale=0.1, shear=0.1, shift=0.1)  # ours
+AUGMENT = functools.partial(
+    random_affine, degrees=10, scale=0.1, shear=0.1, shift=0.1
+)
+COUNTS = {"train": 55_000, "validation": 3_000, "test": 5_000}
 EPOCHS = 6  # after these the usual way has failed
 
 
@@ -347,7 +349,7 @@ def accuracy_table(data: dict, args) -> None:
             ("99% of MNIST", *time_to(0.99, data, example, script, args))
         )
     say("time to 97% on unseen typefaces")
-    digits = FontDigits(device)
+    digits = load_digits("digits", Path(), device, {**COUNTS, "train": 12_000})
 
     def plain():
         torch.manual_seed(0)
@@ -556,9 +558,10 @@ def main(command: list[str] | None = None) -> None:
     args = parser.parse_args(command)
 
     if args.data_dir:
-        data = TorchvisionDigits("mnist", args.data_dir, args.device)
+        counts = dict.fromkeys(COUNTS)  # all there are
+        data = load_digits("mnist", args.data_dir, args.device, counts)
     else:
-        data = FontDigits(args.device, train=55_000)
+        data = load_digits("digits", args.data_dir, args.device, COUNTS)
     gpu = ""
     if args.device.type == "cuda":
         gpu = f", {torch.cuda.get_device_name(args.device)}"

@@ -1,11 +1,14 @@
 """What several test files share: the scripts, and their tables of sections."""
 
+import argparse
 import ast
 import collections
 import functools
 import importlib
 import multiprocessing
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,10 +19,13 @@ from typing import NamedTuple
 # Tiny data gains nothing from a second thread, and a busy machine makes each
 # small product wait for it. Set before torch reads it, and for subprocesses.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["COLUMNS"] = "80"  # argparse breaks its lines there
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(ROOT.glob("start_*.py"))
@@ -31,6 +37,8 @@ matplotlib.use("agg")
 if "fork" in multiprocessing.get_all_start_methods():
     multiprocessing.set_start_method("fork", force=True)
 
+# Started in the background, Python ignores Ctrl-C, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NO_NETWORK = """
 import socket
@@ -52,55 +60,84 @@ socket.socket.connect_ex = socket.getaddrinfo = refuse
 
 
 class Cell(NamedTuple):
-    """One `# %%` cell that holds a section: its classes, then its function."""
+    """One cell that holds a section: its classes and functions, then it."""
 
     name: str
+    chapter: str
     claim: str
     source: str
+    line: int  # of the script, where the source begins
     function: ast.FunctionDef
     definitions: list
 
 
-def sections_in_main(tree: ast.Module) -> list[str]:
-    """Return the names of the sections in the table of `main`, in order."""
-    main = next(
-        node
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name == "main"
-    )
+def chapters_in_main(tree: ast.Module) -> dict[str, list[str]]:
+    """Return chapter -> names of its sections, as `main` has them."""
+    main = next(n for n in tree.body if getattr(n, "name", "") == "main")
     for node in ast.walk(main):
         if (
             isinstance(node, ast.Assign)
-            and ast.unparse(node.targets[0]) == "sections"
+            and ast.unparse(node.targets[0]) == "chapters"
         ):
-            return [key.id for key in node.value.keys]
-    raise AssertionError("main has no table named sections")
+            titles = [title.value for title in node.value.keys]
+            tables = [[s.id for s in table.keys] for table in node.value.values]
+            return dict(zip(titles, tables, strict=True))
+    raise AssertionError("main has no table named chapters")
 
 
 @functools.cache
 def cells(script: Path) -> list[Cell]:
     """Return the cells of `script` that hold a section, in order."""
     text = script.read_text(encoding="ascii")
-    names = sections_in_main(ast.parse(text))
-    found = []
-    for source in text.split("\n# %%\n")[1:]:
+    chapter_of = {}
+    for chapter, names in chapters_in_main(ast.parse(text)).items():
+        chapter_of |= dict.fromkeys(names, chapter)
+    found, line = [], 1
+    for source in re.split(r"^# %%.*\n", text, flags=re.MULTILINE):
         body = ast.parse(source).body
-        if isinstance(body[-1], ast.FunctionDef) and body[-1].name in names:
+        name = getattr(body[-1], "name", "") if body else ""
+        if name in chapter_of:
             claim = ast.get_docstring(body[-1]).splitlines()[0]
-            found.append(Cell(body[-1].name, claim, source, body[-1], body))
+            at = chapter_of[name], claim, source, line
+            found.append(Cell(name, *at, body[-1], body))
+        line += source.count("\n") + 1  # and the line that begins a cell
     return found
 
 
 def tiny_table(name: str, folder: Path, *flags: str) -> dict:
-    """Return the table that `main` of the script hands to `run`, `--tiny`."""
+    """Return section -> options, as `main` hands them to `run`, `--tiny`."""
     module = importlib.import_module(name)
     table = {}
+
+    def keep(chapters: dict, args: argparse.Namespace) -> None:
+        for sections in chapters.values():
+            table.update(sections)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "run", lambda sections, _: table.update(sections))
+        patch.setattr(module, "run", keep)
         command = [name, "--tiny", "--device", "cpu", "--figures", str(folder)]
         patch.setattr(sys, "argv", [*command, *flags])
         module.main()
     return table
+
+
+@pytest.fixture(scope="session")
+def options_of(tmp_path_factory):
+    """Return a reader of section name -> options of a script, `--tiny`.
+
+    The options are made once for each script; figures go to a folder that
+    pytest removes.
+    """
+    tables = {}
+
+    def read(script: Path) -> dict[str, dict]:
+        if script not in tables:
+            folder = tmp_path_factory.mktemp(script.stem)
+            table = tiny_table(script.stem, folder)
+            tables[script] = {f.__name__: o for f, o in table.items()}
+        return tables[script]
+
+    return read
 
 
 def start(path, folder, *flags):
@@ -139,12 +176,17 @@ OUTCOMES = collections.Counter()  # of all bad inputs that were tried
 
 
 def refused(outcome, status, *words):
-    """Check the status, and for one line on standard error with the words."""
+    """Check the status, and for one line on standard error with the words.
+
+    With status 2 it is argparse that answers: its usage comes first.
+    """
     code, _, errors = outcome
-    lines = errors.splitlines()
-    assert code == status and len(lines) == 1, outcome
+    *usage, line = errors.splitlines()
+    assert code == status, outcome
+    assert bool(usage) == (status == 2), outcome
+    assert not usage or usage[0].startswith("usage: ")
     for word in words:
-        assert word in lines[0], lines[0]
+        assert word in line, line
     OUTCOMES[f"ended with status {status}"] += 1
 
 
@@ -173,9 +215,21 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(autouse=True)
-def closed_figures():
-    """Leave no figure open for the next test."""
+def fresh_state():
+    """Leave random numbers, threads, defaults, and no figure to the next."""
+    python, numbers = random.getstate(), torch.get_rng_state()
+    array, threads = numpy.random.get_state(), torch.get_num_threads()
+    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
     yield
+    random.setstate(python)
+    torch.set_rng_state(numbers)
+    numpy.random.set_state(array)
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+    torch.set_grad_enabled(gradients)
+    if torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(False)
+    torch.autograd.set_detect_anomaly(False)
     plt.close("all")
 
 
@@ -191,9 +245,9 @@ def tiny_runs(tmp_path_factory):
     def both(path: Path, device: str) -> dict[str, tuple]:
         if (path, device) not in outcomes:
             started = {}
-            for flag in ("--no-amp", "--amp"):
+            for flag in ("", "--amp"):
                 folder = tmp_path_factory.mktemp("empty")
-                flags = ("--tiny", "--device", device, flag)
+                flags = ["--tiny", "--device", device, *flag.split()]
                 started[flag] = folder, start(path, folder, *flags)
             outcomes[path, device] = {
                 flag: (folder, *finish(process))
@@ -214,10 +268,6 @@ def command_line(monkeypatch, capsys, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
-    # What `run` changes for good, as its process ends with it.
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    signals = signal.SIGINT, signal.SIGTERM
-    handlers = [signal.getsignal(number) for number in signals]
 
     def call(name: str, *flags: str, prog: str = "") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [prog or f"{name}.py", *flags])
@@ -232,6 +282,4 @@ def command_line(monkeypatch, capsys, tmp_path):
         output, errors = capsys.readouterr()
         return status, output, errors + message
 
-    yield call
-    for number, handler in zip(signals, handlers, strict=True):
-        signal.signal(number, handler)
+    return call

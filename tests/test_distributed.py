@@ -4,7 +4,9 @@ import faulthandler
 import importlib
 import multiprocessing
 import os
+import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -56,16 +58,16 @@ def dies():
 def fetches():
     """Read data that only the first process can make, slowly."""
 
-    def read(self, train):
+    def read(name, split, folder):
         if os.environ["RANK"] == "0" and not Path("fetched").exists():
             time.sleep(1)
             Path("fetched").touch()
         if not Path("fetched").exists():
             Path("early").touch()
         labels = torch.arange(120) % 10
-        return torch.zeros(120, 28, 28, dtype=torch.uint8), labels
+        return torch.zeros(120, 1, 28, 28), labels
 
-    script.TorchvisionDigits.read = read
+    script.torchvision_digits = read
 
 
 def keeps():
@@ -92,6 +94,7 @@ def process(folder, place, deed, flags):
     # Whoever hangs says where, and ends before it is killed.
     faulthandler.dump_traceback_later(100, exit=True, file=2)
     sys.argv = ["start_optimizer.py", *flags]
+    sys.modules["__main__"].__file__ = script.__file__  # else: a notebook
     deed()
     script.main()
 
@@ -275,7 +278,7 @@ def test_killed_and_resumed_bit_for_bit(deeds, team, torchrun, tmp_path):
         status, _, errors = first
         assert status == 1 and errors == (
             "process 0 lost another one and ends; "
-            "--checkpoint run.pt --resume goes on from it\n"
+            "--checkpoint run.pt --resume goes on\n"
         )
     # Now as if each had a machine of its own.
     flags = (*RUN, "--checkpoint", "run.pt", "--resume")
@@ -321,3 +324,65 @@ def test_a_device_for_two_is_refused(device, launched, monkeypatch):
     monkeypatch.setattr(module, "pick_device", torch.device)
     outcome = launched("start_optimizer", "--device", device)
     refused(outcome, 2, "--device", "process 1", device, "--device cpu")
+
+
+# One process, killed again and again.
+
+
+def train_in(folder, flags):
+    """Run the script in a forked process, for which torch is imported."""
+    os.chdir(folder)
+    sys.argv = ["start_optimizer.py", *flags]
+    with open("../output", "w") as sys.stdout, open("../errors", "w") as errors:
+        sys.stderr = sys.__stderr__ = errors
+        script.main()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_two_hundred_kills_lose_nothing(command_line, tmp_path, *, kills=200):
+    flags = (*TRAIN, "--model", "mlp", "--epochs", "6", "--checkpoint")
+    flags = (*flags, "run.pt")
+    status, output, _ = command_line("start_optimizer", *flags)
+    results = output.splitlines()[-2:]  # test loss, test accuracy
+    whole, folder = Path("run.pt").read_bytes(), tmp_path / "killed"
+    assert status == 0
+    Path("run.pt").unlink()
+    start = time.monotonic()  # again, now that torch has all it imports late
+    command_line("start_optimizer", *flags)
+    seconds = time.monotonic() - start
+    folder.mkdir()
+    killed, half = folder / "run.pt", folder / "run.pt.partial"
+
+    draw, fork = random.Random(0), multiprocessing.get_context("fork")
+    count, finished, resumed, halves = 0, 0, 0, set()
+    while count < kills or killed.exists():
+        resume = ["--resume"] if killed.exists() else []
+        resumed += len(resume)
+        process = fork.Process(
+            target=train_in, args=(folder, [*flags, *resume])
+        )
+        process.start()
+        # Where no kill is left, the run may come to its end.
+        process.join(draw.uniform(0, seconds) if count < kills else 60)
+        count += process.is_alive()
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+        assert (tmp_path / "errors").read_text() == ""
+        # Beside the checkpoint at most the one half that was being written.
+        left = set(os.listdir(folder)) - {"run.pt", "figures"}
+        assert left <= {half.name}
+        if half.exists():
+            halves.add(half.stat().st_mtime_ns)
+        if process.exitcode == 0:
+            finished += 1
+            assert left == set() and killed.read_bytes() == whole
+            lines = (tmp_path / "output").read_text().splitlines()
+            assert lines[-2:] == results
+            shutil.rmtree(folder / "figures")
+            killed.unlink()
+    print(f"{count} kills, {len(halves)} in the middle of a save; ", end="")
+    print(f"{resumed} times resumed, {finished} runs with the same end", end="")
+    print(f", {seconds:.1f} s each")
+    assert finished > 10 and os.listdir(folder) == []

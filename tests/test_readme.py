@@ -26,6 +26,7 @@ from update_readme import (
 )
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
 CONFTEST = (ROOT / "tests" / "conftest.py").read_text()
 SOURCES = {script.name: script.read_text() for script in SCRIPTS}
 SCRIPT_OF = {
@@ -116,7 +117,7 @@ def test_output_has_a_command():
 
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python_is_that_of_a_script_or_runs(block, tmp_path, monkeypatch):
-    if re.search(r"^import start_", block, flags=re.MULTILINE):
+    if block.startswith(("import ", "from ")):  # it stands for itself
         monkeypatch.chdir(tmp_path)
         exec(block, {})
     else:
@@ -126,6 +127,27 @@ def test_python_is_that_of_a_script_or_runs(block, tmp_path, monkeypatch):
             for part in deeper
             for source in SOURCES.values()
         ), block
+
+
+# The page for contributors.
+
+
+def test_contributing_lists_the_test_files():
+    # A test of one script alone goes with its first edition.
+    files = (ROOT / "tests").glob("test_*.py")
+    names = {f.name for f in files if not f.name.startswith("test_start_")}
+    listed = re.findall(r"^\| `(test_\w+\.py)`", CONTRIBUTING, re.MULTILINE)
+    assert set(listed) == names
+
+
+def test_contributing_shows_a_breaking_as_the_tests_have_it():
+    (block,) = re.findall(r"```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    namespace = {}
+    exec(block, namespace)
+    ((section, piece, _),) = namespace["BREAKINGS"]
+    script = ROOT / SCRIPT_OF[section]
+    (cell,) = [cell for cell in cells(script) if cell.name == section]
+    assert cell.source.count(piece) == 1
 
 
 # Commands.
@@ -163,7 +185,7 @@ def test_commands_run(block, reader, tiny_runs):
     for command in block.splitlines():
         match shlex.split(command):
             case ["python", script] if (ROOT / script) in SCRIPTS:
-                _, status, _, _ = tiny_runs(ROOT / script, "cpu")["--no-amp"]
+                _, status, _, _ = tiny_runs(ROOT / script, "cpu")[""]
                 assert status == 0
             case ["python", script, *_] if (ROOT / script) in SCRIPTS:
                 status, output = called(f"{command} --tiny --device cpu")
@@ -212,8 +234,16 @@ def test_links_lead_somewhere():
         if link.startswith("#"):
             assert link[1:] in anchors, link
         elif not link.startswith("https://"):
-            assert (ROOT / link).is_file(), link
+            assert (ROOT / link.partition("#")[0]).is_file(), link
     assert len(links) > 30 and "http://" not in TEXT
+
+
+def test_links_to_lines_lead_to_their_sections():
+    links = re.findall(r"\[`(\w+)`\]\((\w+\.py)#L(\d+)\)", TEXT)
+    for name, script, line in links:
+        text = SOURCES[script].splitlines()[int(line) - 1]
+        assert text.startswith(f"def {name}("), name
+    assert len(links) >= len(SCRIPT_OF)
 
 
 def test_anchors_are_those_of_github():
@@ -229,7 +259,7 @@ def test_figures_are_drawn_by_the_scripts_and_small(tiny_runs):
     for name, (script, _) in drawn_by.items():
         path = FIGURES / f"{name}.png"
         assert path.stat().st_size < 80_000
-        folder, *_ = tiny_runs(script, "cpu")["--no-amp"]
+        folder, *_ = tiny_runs(script, "cpu")[""]
         with Image.open(path) as image:
             image.load()
             with Image.open(folder / "figures" / path.name) as drawn:
@@ -267,7 +297,6 @@ def test_troubleshooting_quotes_the_scripts_or_others():
         "nvidia",
         "operator torchvision::nms does not exist",
         "CUDA out of memory",
-        "Permission denied",
     }
     # A long message may be written in two pieces.
     ours = re.sub(r'"\s+f?"', "", "".join(SOURCES.values()))
@@ -331,7 +360,7 @@ def output_of(tiny_runs):
     """Return section -> what it prints in a tiny run on the CPU."""
     found = {}
     for script in SCRIPTS:
-        _, _, output, _ = tiny_runs(script, "cpu")["--no-amp"]
+        _, _, output, _ = tiny_runs(script, "cpu")[""]
         for part in output.split("\n--- ")[1:]:
             name, _, found[name] = part.partition("\n")
     return found
@@ -342,9 +371,9 @@ def test_index_and_glossary_are_sorted():
 
 
 def test_every_message_that_is_printed_is_in_the_index(output_of):
-    # A message goes on in lines that begin with four blanks.
+    # `caught` prints it, three lines at most, ten blanks before each.
     printed = re.compile(
-        r"^(?:\w+(?:Error|Warning)): .*(?:\n    .*)*", re.MULTILINE
+        r"^ {10}\w+(?:Error|Warning): .*(?:\n {10}.*)*", re.MULTILINE
     )
     count = 0
     for section, output in output_of.items():
@@ -389,7 +418,13 @@ def test_every_silent_mistake_is_in_the_index(tmp_path):
                 for mistake in section(**options):
                     count += 1
                     assert Row([[mistake]], [name]) in SYMPTOMS, mistake
-    assert count >= 60
+        if "# %% [markdown]" in script.read_text():  # the second edition
+            shown = {name for row in SYMPTOMS for name in row.sections}
+            for cell in cells(script):
+                if cell.chapter == "Mistakes" and "caught(" not in cell.source:
+                    count += 1
+                    assert cell.name in shown, cell.name
+    assert count >= 50
 
 
 @pytest.mark.parametrize("row", SYMPTOMS, ids=name_of)

@@ -1,6 +1,8 @@
 """Every script as its user runs it: alone in an empty folder, tiny data."""
 
 import importlib
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -47,7 +49,7 @@ def runs(path, device, tiny_runs):
     return tiny_runs(path, device)
 
 
-@pytest.fixture(params=["--no-amp", "--amp"])
+@pytest.fixture(params=["", "--amp"])
 def finished(request, runs):
     """Return folder, exit status, standard output and standard error."""
     return runs[request.param]
@@ -75,8 +77,8 @@ def test_prints_for_a_plain_terminal(finished):
 
 def test_draws_the_figures_that_it_names(finished):
     folder, _, output, _ = finished
-    lines = [x for x in output.splitlines() if x.startswith("figure  ")]
-    named = {folder / line.removeprefix("figure  ") for line in lines}
+    lines = [x for x in output.splitlines() if x.startswith("figure:   ")]
+    named = {folder / line.removeprefix("figure:   ") for line in lines}
     assert named == set((folder / "figures").glob("*")) and named
     for name in named:
         with Image.open(name) as image:
@@ -88,13 +90,66 @@ def test_draws_the_figures_that_it_names(finished):
         assert paper < 0.99 * image.width * image.height, "nearly empty"
 
 
+def test_ends_with_one_line(finished, path):
+    _, _, output, _ = finished
+    end = "\n\nErrors above were made on purpose, and every claim held.\n"
+    assert output.count(end) == 1
+    after = output.partition(end)[2]
+    assert after.count("\n") <= 1  # the tour says what is next
+
+
+@pytest.mark.parametrize("slower", [0.5, 3.0])
+def test_amp_on_a_cpu_says_if_it_is_slower(
+    slower, path, command_line, monkeypatch
+):
+    module = importlib.import_module(path.stem)
+    monkeypatch.setattr(module, "run", lambda *_: None)
+    seconds = {torch.float32: 0.01, torch.bfloat16: 0.01 * slower}
+    monkeypatch.setattr(module, "product_seconds", seconds.get)
+    flags = ("--amp", "--tiny", "--device", "cpu")
+    status, output, _ = command_line(path.stem, *flags)
+    told = "--amp: here 16 bits take 3.0 times as long as 32\n"
+    assert (status, told in output) == (0, slower > 1)
+
+
+def listed(path) -> str:
+    """Return what --list prints: two lines a section, a line a chapter."""
+    lines, chapter = [], None
+    for cell in cells(path):
+        if cell.chapter != chapter:
+            chapter = cell.chapter
+            lines.append(f"\n=== {chapter} ===\n")
+        lines.append(f"--- {cell.name}\n    {cell.claim}\n")
+    return "".join(lines)
+
+
 def test_list_runs_nothing(path, command_line):
-    status, output, errors = command_line(path.stem, "--list")
-    expected = "".join(
-        f"\n--- {cell.name}\n    {cell.claim}\n\n" for cell in cells(path)
-    )
-    assert (status, output, errors) == (0, expected, "")
+    outcome = command_line(path.stem, "--list")
+    assert outcome == (0, listed(path), "")
     assert not any(Path().iterdir())
+
+
+@pytest.mark.parametrize("part", ["mistakes", "MISTAKES", "MisTakes"])
+def test_only_lists_a_chapter(part, path, command_line):
+    status, output, errors = command_line(path.stem, "--list", "--only", part)
+    assert (status, errors) == (0, "")
+    names = [cell.name for cell in cells(path) if cell.chapter == "Mistakes"]
+    assert [f"--- {n}" for n in names] == [
+        line for line in output.splitlines() if line.startswith("--- ")
+    ]
+
+
+def test_only_runs_a_chapter_in_any_case_of_letters(command_line):
+    flags = ("--tiny", "--device", "cpu", "--only", "MISTAKES")
+    status, output, errors = command_line("start_autograd", *flags)
+    assert (status, errors) == (0, "")
+    all_cells = cells(ROOT / "start_autograd.py")
+    names = [cell.name for cell in all_cells if cell.chapter == "Mistakes"]
+    lines = output.splitlines()
+    announced = [line[4:] for line in lines if line.startswith("--- ")]
+    assert announced == names
+    assert lines.count("=== Mistakes ===") == output.count("===") / 2 == 1
+    assert "mistake:  " in output and "right:    " in output
 
 
 def test_only_runs_the_sections_that_are_named(path, command_line):
@@ -104,23 +159,35 @@ def test_only_runs_the_sections_that_are_named(path, command_line):
     assert output.count("\n--- ") == 1 and f"--- {name}\n" in output
 
 
-def test_unknown_section_is_answered_with_the_nearest(path, command_line):
-    name = cells(path)[0].name
-    wrong = name[:-2] + "xx"
-    status, output, errors = command_line(path.stem, "--only", wrong)
-    assert (status, output) == (2, "")
-    (line,) = errors.splitlines()
-    assert "--only" in line and name in line.partition("nearest")[2]
+def test_step_shows_the_source_and_waits(path, command_line, monkeypatch):
+    cell = cells(path)[0]
+    flags = ("--tiny", "--step", "--only", cell.name)
+    asked = []
+    monkeypatch.setattr("builtins.input", asked.append)
+    status, output, errors = command_line(path.stem, *flags)
+    assert (status, errors, len(asked)) == (0, "", 1)
+    assert cell.source.strip() in output
+    assert output.index(cell.claim) < output.index(cell.source.strip())
+
+    def end(prompt):
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", end)
+    status, output, errors = command_line(path.stem, *flags)
+    assert (status, errors) == (130, "\ninterrupted\n")
+    assert output.rstrip().endswith(cell.source.strip())
 
 
 def test_a_notebook_is_not_asked_for_flags(path, command_line, monkeypatch):
     module = importlib.import_module(path.stem)
-    monkeypatch.setattr(module, "run", lambda sections, args: print(args.tiny))
-    kernel = "/somewhere/ipykernel_launcher.py"
-    outcome = command_line(path.stem, "-f", "kernel.json", prog=kernel)
-    assert outcome == (0, "False\n", "")
+    monkeypatch.setattr(module, "run", lambda chapters, args: print(args.tiny))
     status, _, errors = command_line(path.stem, "-f", "kernel.json")
     assert status == 2 and "-f" in errors
+    # A kernel's `__main__` comes from no file.
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    status, output, errors = command_line(path.stem, "-f", "kernel.json")
+    assert (status, errors) == (0, "")
+    assert "False\n" in output
 
 
 def test_readme_is_named_by_every_script(path):

@@ -532,8 +532,8 @@ def test_autocast(device, amp, half):
 
 
 def test_amp_reaches_the_section(tmp_path):
-    for flag, amp in (("--amp", True), ("--no-amp", False)):
-        table = tiny_table("start_buildnn", tmp_path, flag)
+    for flags, amp in ((["--amp"], True), ([], False)):
+        table = tiny_table("start_buildnn", tmp_path, *flags)
         options = table[script.autocast_gives_each_layer_its_type]
         assert options == {"device": CPU, "half": torch.bfloat16, "amp": amp}
 

@@ -31,7 +31,7 @@ METHODS = multiprocessing.get_all_start_methods()
 @pytest.fixture(scope="module")
 def digits():
     """Return a small data set, drawn once."""
-    return script.FontDigits(CPU, train=600)
+    return {"train": script.font_digits("train", 600)}
 
 
 # The data.
@@ -66,7 +66,8 @@ def test_ready_made_digits_come_back_as_they_were(digits, tmp_path):
 
 @needs_mnist
 def test_ready_made_mnist_is_what_its_files_say(tmp_path):
-    data = script.TorchvisionDigits("mnist", MNIST, CPU, count=10)
+    images, labels = script.torchvision_digits("mnist", "train", MNIST)
+    data = {"train": (images[:10], labels[:10])}
     result = script.ready_made_data_are_transformed_when_indexed(
         data, "mnist", MNIST, tmp_path
     )

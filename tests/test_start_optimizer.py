@@ -2,24 +2,20 @@
 
 import contextlib
 import functools
-import http.server
 import io
 import math
-import shutil
+import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
-import matplotlib
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ROOT
-from PIL import Image, ImageDraw, ImageFont
-from test_bad_input import TRAIN, idx
+from test_bad_input import TRAIN
 from torch import nn
 
 import start_optimizer as script
@@ -34,177 +30,11 @@ needs_mnist = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def digits():
     """Return a small data set, drawn once."""
-    return script.FontDigits(CPU, train=2000, validation=600, test=300)
-
-
-# The data.
-
-
-def test_random_affine_without_limits_changes_nothing():
-    images = torch.rand(5, 1, 28, 28)
-    same = script.RandomAffine(0, 0, 0, 0)(images)
-    torch.testing.assert_close(same, images, atol=1e-5, rtol=0)
-
-
-def test_random_affine_moves_each_image_by_its_own_amount():
-    images = torch.zeros(4, 1, 29, 29)
-    images[:, :, 14, 14] = 1  # one dot in the middle
-    moved = script.RandomAffine(0, 0, 0, shift=0.5)(images)
-    places = moved.flatten(1).argmax(dim=1).tolist()
-    assert len(set(places)) == 4
-    rows, columns = zip(*(divmod(place, 29) for place in places), strict=True)
-    assert all(14 - 8 <= n <= 14 + 8 for n in (*rows, *columns))
-
-
-def test_random_affine_turns_by_up_to_its_limit():
-    images = torch.zeros(500, 1, 29, 29)
-    images[:, :, 14, 24] = 1  # a dot 10 pixels right of the middle
-    torch.manual_seed(0)
-    moved = script.RandomAffine(30, 0, 0, 0)(images).flatten(1)
-    row, column = moved.argmax(dim=1) // 29 - 14, moved.argmax(dim=1) % 29 - 14
-    angles = torch.atan2(row.double(), column.double()).rad2deg()
-    assert 25 < angles.max() < 34 and -34 < angles.min() < -25
-
-
-def test_random_affine_repeats_with_a_generator():
-    images = torch.rand(3, 1, 28, 28)
-    draws = [
-        script.RandomAffine()(images, torch.Generator().manual_seed(seed))
-        for seed in (1, 1, 2)
-    ]
-    assert torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws[0], draws[2])
-
-
-def test_labels_name_the_digit_that_is_drawn(digits):
-    images, labels = digits["train"]
-    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
-    font = ImageFont.truetype(str(folder / "DejaVuSans-Bold.ttf"), size=26)
-    glyphs = []
-    for digit in "0123456789":
-        image = Image.new("L", (28, 28))
-        ImageDraw.Draw(image).text((14, 14), digit, 255, font, anchor="mm")
-        glyphs.append(list(image.tobytes()))
-    glyphs = torch.tensor(glyphs).float()  # (10, 784)
-    means = torch.stack(
-        [images[labels == digit].mean(dim=0).flatten() for digit in range(10)]
-    )
-    # What all ten have in common says nothing.
-    means, glyphs = means - means.mean(dim=0), glyphs - glyphs.mean(dim=0)
-    likeness = torch.corrcoef(torch.cat([means, glyphs]))
-    assert likeness[:10, 10:].argmax(dim=1).tolist() == list(range(10))
-
-
-def test_splits_have_their_counts_and_a_seed_of_their_own(digits):
-    counts = {split: len(digits[split][1]) for split in digits.typefaces}
-    assert counts == {"train": 2000, "validation": 600, "test": 300}
-    other = script.FontDigits(CPU, train=2000, seed=1)["train"][1]
-    assert not torch.equal(other, digits["train"][1])
-    with pytest.raises(KeyError):
-        digits["tests"]
-
-
-def test_drawing_leaves_the_global_random_state_alone():
-    before = torch.get_rng_state()
-    assert len(script.FontDigits(CPU, test=10)["test"][1]) == 10
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@needs_mnist
-def test_mnist_is_split_without_overlap():
-    data = script.TorchvisionDigits("mnist", MNIST, CPU)
-    counts = [len(data[split][1]) for split in ("train", "validation", "test")]
-    assert counts == [55_000, 5_000, 10_000]
-    images, labels = data["train"]
-    assert images.shape == (55_000, 1, 28, 28) and images.max() == 1
-    # The mean pixel of MNIST that everybody normalizes with.
-    whole = torch.cat([images, data["validation"][0]])
-    assert math.isclose(whole.mean().item(), 0.1307, abs_tol=1e-4)
-    assert labels.dtype == torch.int64 and len(labels.unique()) == 10
-
-
-@pytest.fixture
-def mirror(monkeypatch, tmp_path):
-    """Serve a small MNIST over HTTP, as its mirrors do; return its folder."""
-    import gzip
-    import hashlib
-
-    import torchvision
-
-    folder = tmp_path / "served"
-    folder.mkdir()
-    resources = []
-    for split in ("train", "t10k"):
-        images = torch.randint(256, (60, 28, 28), dtype=torch.uint8)
-        labels = torch.arange(60, dtype=torch.uint8) % 10
-        for name, content in {
-            f"{split}-images-idx3-ubyte.gz": idx(images, 2051),
-            f"{split}-labels-idx1-ubyte.gz": idx(labels, 2049),
-        }.items():
-            packed = gzip.compress(content)
-            (folder / name).write_bytes(packed)
-            resources.append((name, hashlib.md5(packed).hexdigest()))
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/"
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
-    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
-    yield folder
-    server.shutdown()
-
-
-def test_data_is_fetched_where_it_is_missing(mirror, tmp_path, capsys):
-    data = script.TorchvisionDigits("mnist", tmp_path / "data", CPU)
-    counts = [len(data[split][1]) for split in ("train", "validation", "test")]
-    assert counts == [50, 10, 60]
-    # Training and validation together are the file, each image once.
-    images, _ = data.read(train=True)
-    whole = torch.cat([data["train"][0], data["validation"][0]])
-    torch.testing.assert_close(whole[:, 0] * 255, images.float())
-    assert capsys.readouterr().err == ""
-    shutil.rmtree(mirror)  # a second time it is read from the disk
-    again = script.TorchvisionDigits("mnist", tmp_path / "data", CPU)
-    assert torch.equal(again["test"][0], data["test"][0])
-
-
-@pytest.mark.parametrize("how", ["gone", "wrong bytes"])
-def test_a_failed_download_is_one_line(mirror, how, tmp_path):
-    for file in mirror.iterdir():
-        file.unlink() if how == "gone" else file.write_bytes(b"<html>")
-    data = script.TorchvisionDigits("mnist", tmp_path / "data", CPU)
-    with pytest.raises(SystemExit, match="--data digits needs no files") as end:
-        data["train"]
-    assert "\n" not in str(end.value)
-
-
-def test_a_data_set_too_large_for_the_device(monkeypatch):
-    def full(*args):
-        raise torch.OutOfMemoryError
-
-    labels = torch.zeros(12, dtype=torch.int64)
-    images = torch.zeros(12, 28, 28, dtype=torch.uint8)
-    monkeypatch.setattr(
-        script.TorchvisionDigits, "read", lambda self, train: (images, labels)
-    )
-    data = script.TorchvisionDigits("mnist", Path(), CPU)
-    monkeypatch.setattr(torch.Tensor, "to", full)
-    with pytest.raises(SystemExit, match="10 images.*DataLoader"):
-        data["train"]
+    counts = {"train": 2000, "validation": 600, "test": 300}
+    return script.load_digits("digits", Path(), CPU, counts)
 
 
 # The sections.
-
-
-def test_digits_need_no_download(tmp_path):
-    splits = script.digits_need_no_download(CPU, tmp_path, count=700)
-    assert len(splits["train"][1]) == 700
-    assert splits["train"][0].dtype == torch.float32
 
 
 def test_a_split_by_image_flatters(digits):
@@ -373,14 +203,14 @@ def test_networks_have_the_parameters_that_arithmetic_says():
         assert network()(torch.rand(3, 1, 28, 28)).shape == (3, 10)
 
 
-def test_convolution_and_augmentation_reach_unseen_typefaces(digits, tmp_path):
+def test_convolution_and_augmentation_reach_unseen_fonts(digits, tmp_path):
     moved = []
 
     def augment(images):
         moved.append(len(images))
         return images
 
-    curves = script.convolution_and_augmentation_reach_unseen_typefaces(
+    curves = script.convolution_and_augmentation_reach_unseen_fonts(
         digits, augment, CPU, tmp_path, epochs=2, luck=0.05
     )
     assert sum(moved) == 2 * (2000 // 128) * 128  # only the third network
@@ -626,5 +456,5 @@ def test_real_digits_on_a_small_budget(command_line):
         "start_optimizer", *flags, "--epochs", "6"
     )
     assert (status, errors) == (0, "")
-    accuracy = float(output.split()[-1].rstrip("%"))
+    accuracy = float(re.search(r"test accuracy (.+)%", output)[1])
     assert 75 < accuracy < 100  # a thousand images, six epochs

@@ -11,6 +11,7 @@ functions and compares.
 import contextlib
 import importlib
 import io
+import itertools
 import os
 import re
 import shlex
@@ -35,7 +36,6 @@ OUTPUT = re.compile(
 TABLE = re.compile(
     r"^(?P<head>\|.*\n\| --- .*\n)(?P<rows>(?:\|.*\n)*)", re.MULTILINE
 )
-SECTIONS = "| section | claim |\n"
 # Tables whose rows stand in the order of their first cell.
 SORTED = ("| message |", "| symptom |", "| English |")
 
@@ -90,41 +90,28 @@ def escaped(claim: str) -> str:
     return "`".join(parts)
 
 
-def row_names(rows: str) -> list[str]:
-    """Return the first cell of each row, if it is code."""
-    return re.findall(r"^\| `(\w+)` \|", rows, flags=re.MULTILINE)
+def section_tables(script: Path) -> str:
+    """Return a table for each chapter: section, linked to its line, claim."""
+    tables = []
+    for chapter, found in itertools.groupby(cells(script), lambda c: c.chapter):
+        rows = [f"**{chapter}**\n", "| section | claim |", "| --- | --- |"]
+        for cell in found:
+            line = cell.line + cell.function.lineno - 1
+            link = f"[`{cell.name}`]({script.name}#L{line})"
+            rows.append(f"| {link} | {escaped(cell.claim)} |")
+        tables.append("\n".join(rows) + "\n")
+    return "\n".join(tables)
 
 
 def with_sections(text: str) -> str:
-    """Return the text with tables of sections as `--list` prints them.
-
-    A script may have several tables: each begins with the section that it
-    begins with now, and goes on to the next table.
-    """
-    tables = [m for m in TABLE.finditer(text) if m["head"].startswith(SECTIONS)]
-    begins = {row_names(table["rows"])[0] for table in tables}
-    made = {}
+    """Return the text with the tables of sections, and their numbers."""
     for script in SCRIPTS:
-        first = None
-        for cell in cells(script):
-            if first is None or cell.name in begins:
-                first = cell.name
-            row = f"| `{cell.name}` | {escaped(cell.claim)} |\n"
-            made[first] = made.get(first, "") + row
-    if set(made) != begins:
-        wrong = sorted(set(made) ^ begins)
-        raise SystemExit(
-            f"README.md: a table should begin, or not, with {wrong}"
-        )
-
-    def replace(found: re.Match) -> str:
-        if not found["head"].startswith(SECTIONS):
-            return found[0]
-        return found["head"] + made[row_names(found["rows"])[0]]
-
-    text = TABLE.sub(replace, text)
-    # In the table of scripts the third cell is the number of sections.
-    for script in SCRIPTS:
+        begin, end = f"<!-- sections: {script.name} -->\n", "<!-- end -->\n"
+        assert text.count(begin) == 1, f"README.md needs one line {begin!r}"
+        head, tail = text.split(begin)
+        rest = tail[tail.index(end) :]
+        text = f"{head}{begin}\n{section_tables(script)}\n{rest}"
+        # In the table of scripts the third cell is the number of sections.
         row = rf"^(\| \[`{script.name}`\]\S+ \|[^|\n]+\|) \d+ \|"
         count = rf"\1 {len(cells(script))} |"
         text, found = re.subn(row, count, text, flags=re.MULTILINE)

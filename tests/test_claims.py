@@ -1,0 +1,67 @@
+"""Every claim broken: the section that makes it must notice by itself.
+
+`claims_start_autograd.py` and its kin hold a table of breakings, `BREAKINGS`,
+a row each: section, a piece of its cell, what replaces it, and the name of the
+error if that is not AssertionError. Where it matters, the piece takes a whole
+line; it stands exactly once in the cell.
+"""
+
+import collections
+import contextlib
+import copy
+import importlib
+import io
+import warnings
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, cells
+
+ROWS = []
+for file in sorted(Path(__file__).parent.glob("claims_start_*.py")):
+    path = ROOT / f"{file.stem.removeprefix('claims_')}.py"
+    breakings = importlib.import_module(file.stem).BREAKINGS
+    for section, piece, replacement, *named in breakings:
+        error = named[0] if named else "AssertionError"
+        row = path, section, piece, replacement, error
+        name = f"{path.stem}-{section}-{piece.split()[0]}"
+        ROWS.append(pytest.param(*row, id=name))
+
+
+@pytest.mark.parametrize("path,section,piece,replacement,error", ROWS)
+def test_a_broken_claim_is_noticed(
+    path, section, piece, replacement, error, options_of
+):
+    found = [cell for cell in cells(path) if cell.name == section]
+    assert found, f"{path.name} has no section {section}"
+    (cell,) = found
+    assert cell.source.count(piece) == 1, "the piece must stand exactly once"
+    broken = cell.source.replace(piece, replacement)
+    # Lines keep their numbers, as `caught` looks them up in the file.
+    code = compile("\n" * (cell.line - 1) + broken, str(path), "exec")
+    namespace = dict(vars(importlib.import_module(path.stem)))
+    exec(code, namespace)
+    options = copy.deepcopy(options_of(path)[section])
+
+    output, raised = io.StringIO(), None
+    with (
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+        warnings.catch_warnings(record=True),
+    ):
+        warnings.simplefilter("always")
+        try:
+            namespace[section](**options)
+        except (Exception, SystemExit) as problem:
+            raised = problem
+    assert raised is not None, f"nobody noticed:\n{output.getvalue()}"
+    if type(raised).__name__ != error:
+        raise raised
+
+
+def test_every_section_has_two_breakings(script):
+    if "# %% [markdown]" not in script.read_text():
+        pytest.skip("the first edition has its claims in a test of its own")
+    count = collections.Counter(row.values[:2] for row in ROWS)
+    few = [c.name for c in cells(script) if count[script, c.name] < 2]
+    assert few == [], f"fewer than two rows in claims_{script.stem}.py"
