@@ -1,0 +1,615 @@
+"""Claims of start_Pytorch.py, each broken; the section must notice."""
+
+BREAKINGS = [
+    # section, a piece of its cell's source, what it is replaced by
+    ("a_tensor_has_shape_dtype_and_device", "[4.0, 5.0, 6.0]]", "[4, 5, 7]]"),
+    (
+        "a_tensor_has_shape_dtype_and_device",
+        "number = x[1, 2]",
+        "number = x[0, 2]",
+    ),
+    (
+        "five_ways_to_make_a_tensor",
+        "arange(0, 10, 3, dev",
+        "arange(0, 9, 3, dev",
+    ),
+    (
+        "five_ways_to_make_a_tensor",
+        "zeros_like(filled)\n",
+        "ones_like(filled)\n",
+    ),
+    (
+        "five_ways_to_make_a_tensor",
+        "torch.rand(2, 3, dev",
+        "torch.randn(2, 3, dev",
+    ),
+    (
+        "indexing_and_masks_pick_elements",
+        "column = x[:, -1]",
+        "column = x[:, 1]",
+    ),
+    ("indexing_and_masks_pick_elements", "mask = x > 7", "mask = x >= 7"),
+    (
+        "indexing_and_masks_pick_elements",
+        "    x[mask] = 0",
+        "    x[mask].zero_()",
+    ),
+    (
+        "slices_share_memory_lists_and_masks_copy",
+        "    sliced = x[1:3]",
+        "    sliced = x[[1, 2]]",
+    ),
+    (
+        "slices_share_memory_lists_and_masks_copy",
+        "    listed = x[[1, 2]]",
+        "    listed = x[1:3]",
+    ),
+    (
+        "cat_makes_a_dim_longer_stack_a_new_one",
+        "beside = torch.cat([x, y], dim=1)",
+        "beside = torch.cat([x, y], dim=0)",
+    ),
+    (
+        "cat_makes_a_dim_longer_stack_a_new_one",
+        "torch.stack([x, y])  #",
+        "torch.stack([y, x])  #",
+    ),
+    (
+        "unsqueeze_adds_a_dim_squeeze_drops_it",
+        "image.unsqueeze(0)  #",
+        "image.unsqueeze(1).transpose(0, 2)  #",
+    ),
+    (
+        "unsqueeze_adds_a_dim_squeeze_drops_it",
+        "back = batch.squeeze(0)",
+        "back = batch.squeeze()",
+    ),
+    (
+        "unsqueeze_adds_a_dim_squeeze_drops_it",
+        "[:, None]  # (3,)",
+        "[None, :]  # (3,)",
+    ),
+    (
+        "view_and_reshape_keep_the_order_of_numbers",
+        "cut = x.view(3, 2)",
+        "cut = x.permute(1, 0)",
+    ),
+    (
+        "view_and_reshape_keep_the_order_of_numbers",
+        "images.view(-1, -1)\n",
+        "images.view(-1, 1)\n",
+    ),
+    (
+        "permute_turns_axes_contiguous_copies",
+        "turned = x.permute(1, 0)",
+        "turned = x.view(3, 2)",
+    ),
+    (
+        "permute_turns_axes_contiguous_copies",
+        "turned.reshape(6)  #",
+        "x.reshape(6)  #",
+    ),
+    ("broadcasting_repeats_dims_of_size_1", "+ y[j, 0, 0]\n", "+ y[0, 0, 0]\n"),
+    (
+        "broadcasting_repeats_dims_of_size_1",
+        "y.expand(5, 3, 4, 1)\n",
+        "y.repeat(5, 1, 4, 1)\n",
+    ),
+    (
+        "a_reduction_removes_the_dim_it_names",
+        "down = x.sum(dim=0)",
+        "down = x.sum(dim=1)",
+    ),
+    (
+        "a_reduction_removes_the_dim_it_names",
+        "place = x.argmax",
+        "place = x.argmin",
+    ),
+    (
+        "where_gather_topk_select_without_a_loop",
+        "logits.topk(2, dim=1)\n",
+        "logits.topk(2, dim=1, largest=False)\n",
+    ),
+    (
+        "where_gather_topk_select_without_a_loop",
+        "(logits > 2, logits, 0.0)\n",
+        "(logits > 2, 0.0, logits)\n",
+    ),
+    ("where_gather_topk_select_without_a_loop", ".any(dim=1)", ".all(dim=1)"),
+    (
+        "tensors_compute_as_numpy_axis_is_dim",
+        "x.mean(dim=0)\n",
+        "x.mean(dim=1)\n",
+    ),
+    (
+        "tensors_compute_as_numpy_axis_is_dim",
+        "product = x @ x.T",
+        "product = x * x",
+    ),
+    ("tensors_compute_as_numpy_axis_is_dim", "x, dim=1)", "x, ord=1, dim=1)"),
+    (
+        "from_numpy_shares_memory_tensor_copies",
+        "shared = torch.from_numpy(array)",
+        "shared = torch.tensor(array)",
+    ),
+    (
+        "from_numpy_shares_memory_tensor_copies",
+        "copied = torch.tensor(array)",
+        "copied = torch.as_tensor(array)",
+    ),
+    (
+        "from_numpy_shares_memory_tensor_copies",
+        "own = x.numpy().copy()",
+        "own = x.numpy()",
+    ),
+    (
+        "type_promotion_finds_a_type_for_both",
+        "[-3], dtype=torch.int8",
+        "[3], dtype=torch.uint8",
+    ),
+    (
+        "type_promotion_finds_a_type_for_both",
+        "brain = torch.tensor([0.5], dtype=torch.bfloat16)",
+        "brain = half",
+    ),
+    (
+        "to_returns_a_tensor_on_another_device",
+        'moved = layer.to("meta")',
+        "moved = copy.deepcopy(layer)",
+    ),
+    (
+        "to_returns_a_tensor_on_another_device",
+        'same = x.to("cpu")',
+        "same = x.clone()",
+    ),
+    (
+        "manual_seed_repeats_random_numbers",
+        "after = torch.randint(100, (5,))",
+        "after = first",
+    ),
+    (
+        "manual_seed_repeats_random_numbers",
+        "torch.Generator().manual_seed(0)",
+        "torch.Generator().manual_seed(1)",
+    ),
+    (
+        "einsum_sums_over_letters_left_out",
+        '"ij,jk->ik", x, y',
+        '"ij,jk->ki", x, y',
+    ),
+    (
+        "einsum_sums_over_letters_left_out",
+        "stack([x, x + 1])",
+        "stack([x, x * math.nan])",
+    ),
+    ("a_computation_graph_is_walked_backward", "e = c * d\n", "e = c + d\n"),
+    (
+        "a_computation_graph_is_walked_backward",
+        "    e.backward()\n",
+        "    c.backward()\n",
+    ),
+    (
+        "autograd_agrees_with_calculus",
+        "2 - 2 * math.sin(math.pi / 3)",
+        "2 - 2 * math.sin(0)",
+    ),
+    (
+        "gradient_descent_halves_the_distance",
+        "        x.grad = None",
+        "        # x.grad stays",
+    ),
+    ("gradient_descent_halves_the_distance", "0.25 * x.grad", "0.2 * x.grad"),
+    ("mse_gradient_by_formula_equals_autograd", "2 / n * x.T", "1 / n * x.T"),
+    ("mse_gradient_by_formula_equals_autograd", "/ 0.02", "/ 0.01"),
+    ("from_by_hand_to_by_library", "        w.grad = None\n", "        pass\n"),
+    (
+        "from_by_hand_to_by_library",
+        "        optimizer.zero_grad()\n",
+        "        pass\n",
+    ),
+    (
+        "one_points_gradient_is_right_on_average",
+        "errors[:, None] * x",
+        "errors.abs()[:, None] * x",
+    ),
+    (
+        "one_points_gradient_is_right_on_average",
+        "errors = x @ w.detach() - y",
+        "errors = y - x @ w.detach()",
+    ),
+    (
+        "stochastic_descent_leads_after_one_epoch",
+        "        for batch in torch.randperm(50, generator=order).split(batch_size):",
+        "        for batch in [torch.arange(50)]:",
+    ),
+    (
+        "stochastic_descent_leads_after_one_epoch",
+        "batch_size=1, lr=0.05)",
+        "batch_size=1, lr=0.1)",
+    ),
+    (
+        "stochastic_descent_leads_after_one_epoch",
+        "            optimizer.zero_grad()\n",
+        "            pass\n",
+    ),
+    (
+        "linear_and_sequential_hold_parameters",
+        "nn.Linear(4, 2))",
+        "nn.Linear(4, 2, bias=False))",
+    ),
+    (
+        "linear_and_sequential_hold_parameters",
+        "hidden.clamp(min=0)",
+        "hidden.clamp(min=-9)",
+    ),
+    (
+        "a_class_net_is_an_nn_module",
+        "self.hidden(x).relu()",
+        "self.hidden(x).tanh()",
+    ),
+    (
+        "a_class_net_is_an_nn_module",
+        "self.output = nn.Linear(4, 2)",
+        "self.output = nn.Linear(4, 3)",
+    ),
+    ("linear_without_activation_stays_linear", "first(x).relu())", "first(x))"),
+    (
+        "linear_without_activation_stays_linear",
+        "second.weight @ first.bias + second.bias  #",
+        "second.bias  #",
+    ),
+    ("activations_bend_the_line", "F.silu(x), x * s", "F.silu(x), s"),
+    (
+        "activations_bend_the_line",
+        "s = 1 / (1 + (-x).exp())",
+        "s = 1 / (1 + x.exp())",
+    ),
+    (
+        "cross_entropy_punishes_the_surely_wrong",
+        "label = torch.tensor([0]",
+        "label = torch.tensor([1]",
+    ),
+    (
+        "cross_entropy_punishes_the_surely_wrong",
+        "right.softmax(dim=1)[0, 0]",
+        "right.softmax(dim=0)[0, 0]",
+    ),
+    (
+        "mse_l1_and_huber_measure_distance",
+        "squared = F.mse_loss",
+        "squared = F.l1_loss",
+    ),
+    (
+        "mse_l1_and_huber_measure_distance",
+        "F.huber_loss(guess, target)",
+        "F.huber_loss(guess, target, delta=2.0)",
+    ),
+    (
+        "momentum_and_adam_fit_a_wave",
+        "momentum_net.parameters(), 0.01, momentum=0.9)",
+        "momentum_net.parameters(), 0.01)",
+    ),
+    (
+        "momentum_and_adam_fit_a_wave",
+        "        optimizer.zero_grad()\n",
+        "        pass\n",
+    ),
+    (
+        "momentum_and_adam_fit_a_wave",
+        "x = self.first(x).tanh()",
+        "x = self.first(x)",
+    ),
+    (
+        "schedulers_lower_the_learning_rate",
+        "        halve.step()\n",
+        "        pass\n",
+    ),
+    ("schedulers_lower_the_learning_rate", "T_max=6", "T_max=12"),
+    (
+        "a_scheduler_lets_sgd_settle",
+        "        scheduler.step()",
+        "        # never",
+    ),
+    (
+        "a_scheduler_lets_sgd_settle",
+        "            optimizer.zero_grad()\n",
+        "            pass\n",
+    ),
+    (
+        "convolution_slides_a_blur_over_an_image",
+        "padding=2, bias=False",
+        "padding=2, bias=True",
+    ),
+    (
+        "convolution_slides_a_blur_over_an_image",
+        "[0, 0] = kernel",
+        "[0, 0, 2, 2] = 1",
+    ),
+    (
+        "convolution_slides_a_blur_over_an_image",
+        "draw_seven().to(device)",
+        "draw_seven().to(device) * math.nan",
+    ),
+    ("a_kernel_finds_edges_and_sharpens", "2 * same - blur", "same + blur"),
+    (
+        "a_kernel_finds_edges_and_sharpens",
+        "same[0, 0, 2, 2] = 1",
+        "same[0, 0, 2, 1] = 1",
+    ),
+    (
+        "conv2d_maps_3_channels_to_16",
+        "stride=2, padding=1",
+        "stride=1, padding=1",
+    ),
+    ("conv2d_maps_3_channels_to_16", "[0, :, 2:7, 4:9]", "[0, :1, 2:7, 4:9]"),
+    (
+        "a_dataset_has_len_and_getitem",
+        "self.y = self.x**2",
+        "self.y = self.x**3",
+    ),
+    ("a_dataset_has_len_and_getitem", "dtype=np.float32", "dtype=np.float64"),
+    ("dataloader_makes_batches", "drop_last=True)\n", "drop_last=False)\n"),
+    (
+        "dataloader_makes_batches",
+        "DataLoader(data, batch_size=4):",
+        "DataLoader(data, batch_size=5):",
+    ),
+    (
+        "shuffle_draws_a_new_order_each_epoch",
+        "6, shuffle=True, gen",
+        "6, shuffle=False, gen",
+    ),
+    (
+        "shuffle_draws_a_new_order_each_epoch",
+        "    generator.manual_seed(0)\n    (again",
+        "    (again",
+    ),
+    (
+        "num_workers_fetch_in_other_processes",
+        "return index, os.getpid()",
+        "return index, 0",
+    ),
+    (
+        "digits_are_split_by_font",
+        'labels = font_digits("train", 500)',
+        'labels = font_digits("train", 400)',
+    ),
+    (
+        "digits_are_split_by_font",
+        "images = images.to(device)",
+        "images = images.to(device) * math.nan",
+    ),
+    (
+        "the_net_gives_ten_logits_an_image",
+        "nn.Linear(16 * 7 * 7, 10)",
+        "nn.Linear(16 * 7 * 7, 11)",
+    ),
+    ("the_net_gives_ten_logits_an_image", "    model.eval()\n", "    pass\n"),
+    ("a_net_is_scored_on_held_out_fonts", "scaler.step(optimizer)", "pass"),
+    (
+        "a_net_is_scored_on_held_out_fonts",
+        "model.eval()  # dropout off",
+        "pass",
+    ),
+    (
+        "a_net_is_scored_on_held_out_fonts",
+        'font_digits("test", 1000)',
+        'font_digits("train", 1000, seed=2)',
+    ),
+    (
+        "eval_and_no_grad_are_two_switches",
+        "    model.eval()\n",
+        "    model.train()\n",
+    ),
+    (
+        "eval_and_no_grad_are_two_switches",
+        "    with torch.no_grad():\n",
+        "    with torch.enable_grad():\n",
+    ),
+    (
+        "state_dict_saves_and_loads_a_model",
+        "    model.load_state_dict(torch.load(path, map_location=device))\n",
+        "",
+    ),
+    (
+        "state_dict_saves_and_loads_a_model",
+        "    return model.eval()",
+        "    return model",
+    ),
+    (
+        "predict_one_image_from_a_png",
+        "        image = 1 - image\n",
+        "        pass\n",
+    ),
+    ("predict_one_image_from_a_png", "argmax()", "argmin()"),
+    (
+        "predict_one_image_from_a_png",
+        ".view(1, 28, 28) / 255",
+        ".view(1, 28, 28)",
+    ),
+    (
+        "float16_has_digits_bfloat16_has_range",
+        "brain = torch.finfo(torch.bfloat16)",
+        "brain = torch.finfo(torch.float16)",
+    ),
+    (
+        "float16_has_digits_bfloat16_has_range",
+        "70_000.0, 257.0",
+        "60_000.0, 257.0",
+    ),
+    (
+        "autocast_picks_a_type_for_each_operation",
+        "torch.autocast(device.type, half)",
+        "torch.autocast(device.type, half, enabled=False)",
+    ),
+    (
+        "autocast_picks_a_type_for_each_operation",
+        "nn.Linear(8, 3)",
+        "nn.Linear(8, 3).half()",
+        "RuntimeError",
+    ),
+    (
+        "grad_scaler_skips_a_step_with_inf",
+        "init_scale=65_536)",
+        "init_scale=65_536, enabled=False)",
+    ),
+    (
+        "grad_scaler_skips_a_step_with_inf",
+        'print("slope 1e-8: w',
+        'w.data.fill_(math.nan); print("slope 1e-8: w',
+    ),
+    (
+        "mixed_precision_trains_to_the_same_loss",
+        "enabled=half is not None)",
+        "enabled=False)",
+    ),
+    (
+        "mixed_precision_trains_to_the_same_loss",
+        "        scaler.step(optimizer)\n",
+        "        pass\n",
+    ),
+    (
+        "mistakes_with_shapes_stop_with_a_message",
+        "images.view(10, 784)",
+        "images.view(30, 784)",
+    ),
+    (
+        "mistakes_with_shapes_stop_with_a_message",
+        "images.flatten(1)  #",
+        "images.flatten(0, 1)  #",
+        "RuntimeError",
+    ),
+    (
+        "mistakes_with_inputs_stop_with_a_message",
+        "bool(x > 1)\n    some",
+        "bool(x[0] > 1)\n    some",
+    ),
+    (
+        "mistakes_with_inputs_stop_with_a_message",
+        "(x > 1).any())  #",
+        "(x > 2).any())  #",
+    ),
+    (
+        "mistakes_with_images_stop_with_a_message",
+        "        layer(image)\n",
+        "        layer(image.permute(0, 3, 1, 2))\n",
+    ),
+    (
+        "mistakes_with_images_stop_with_a_message",
+        "pixels / 255)",
+        "pixels.double() / 255)",
+        "RuntimeError",
+    ),
+    (
+        "mistakes_with_shapes_nobody_reports",
+        "wrong = ((guess - target)",
+        "wrong = ((guess[:, 0] - target)",
+    ),
+    (
+        "mistakes_with_shapes_nobody_reports",
+        "right = picture.permute(2, 0, 1)[0]",
+        "right = picture.view(3, 2, 2)[0]",
+    ),
+    (
+        "mistakes_with_types_stop_with_a_message",
+        "from_numpy(array))\n",
+        "from_numpy(array).float())\n",
+    ),
+    (
+        "mistakes_with_types_stop_with_a_message",
+        "w = torch.ones(2, requires_grad=True)",
+        "w = torch.ones(2)",
+    ),
+    (
+        "mistakes_with_types_nobody_reports",
+        "dtype=torch.uint8",
+        "dtype=torch.int64",
+    ),
+    (
+        "mistakes_with_types_nobody_reports",
+        "x = x.to(torch.float64)\n",
+        "x.to(torch.float64)\n",
+    ),
+    (
+        "mistakes_with_labels_stop_with_a_message",
+        "floats.long())",
+        "1 - floats.long())",
+    ),
+    (
+        "mistakes_with_labels_stop_with_a_message",
+        "from_one - 1)",
+        "2 - from_one)",
+    ),
+    (
+        "mistakes_with_loss_calls_stop_or_warn",
+        "        F.mse_loss(guess, target)\n",
+        "        F.mse_loss(guess[:, 0], target)\n",
+    ),
+    (
+        "mistakes_with_loss_calls_stop_or_warn",
+        "truth.float())  #",
+        "1 - truth.float() + 1.0 * math.nan)  #",
+        "RuntimeError",
+    ),
+    (
+        "mistakes_with_losses_nobody_reports",
+        "    right = F.cross_entropy(logits, labels)\n",
+        "    right = wrong * math.nan\n",
+    ),
+    (
+        "mistakes_with_losses_nobody_reports",
+        "wrong = F.nll_loss(logits.softmax(dim=1), labels)",
+        "wrong = F.nll_loss(logits.log_softmax(dim=1), labels)",
+    ),
+    (
+        "softmax_over_the_wrong_dim_is_not_reported",
+        "wrong = logits.softmax(dim=0)",
+        "wrong = logits.softmax(dim=1)",
+    ),
+    (
+        "softmax_over_the_wrong_dim_is_not_reported",
+        "right = logits.softmax(dim=1)",
+        "right = logits.log_softmax(dim=1)",
+    ),
+    (
+        "zero_grad_forgotten_is_not_reported",
+        "        optimizer.zero_grad()\n",
+        "",
+    ),
+    (
+        "zero_grad_forgotten_is_not_reported",
+        "        forgetful.step()\n",
+        "        forgetful.step()\n        forgetful.zero_grad()\n",
+    ),
+    (
+        "mistakes_with_modules_stop_with_a_message",
+        "        self.layer = nn.Linear(3, 2)\n\n\nclass WithSuper",
+        "        super().__init__()\n\n\nclass WithSuper",
+    ),
+    (
+        "mistakes_with_modules_stop_with_a_message",
+        "list(parameters)",
+        "list(model.parameters())",
+    ),
+    (
+        "mistakes_with_half_types_stop_with_a_message",
+        "halved = nn.Linear(2, 1).half()",
+        "halved = nn.Linear(2, 1)",
+        "RuntimeError",
+    ),
+    (
+        "mistakes_with_half_types_stop_with_a_message",
+        "        model(x.half())\n",
+        "        model(x)\n",
+    ),
+    (
+        "mistakes_with_half_types_nobody_reports",
+        "    scaler.unscale_(optimizer)\n",
+        "",
+    ),
+    (
+        "mistakes_with_half_types_nobody_reports",
+        "assert x * x == 90_000",
+        "assert x * x == 90_001",
+    ),
+]
