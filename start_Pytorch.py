@@ -848,7 +848,7 @@ def convolution_slides_one_kernel(
     once more is sharper = image + edges.
     Returns name -> image (28, 28). Deeper: start_buildnn.py.
     """
-    # A 7 in a typeface that matplotlib brings; "L" is grey, one byte a pixel.
+    # A 7 in a font that matplotlib brings; "L" is grey, one byte a pixel.
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     font = ImageFont.truetype(str(folder / "DejaVuSerif.ttf"), size=26)
     picture = Image.new("L", (28, 28))

@@ -130,8 +130,8 @@ def forward_computes_and_records(device: torch.device) -> None:
 
 
 # %%
-def backward_asks_chains_and_accumulates(device: torch.device) -> None:
-    """Backward asks each grad_fn, chains the answers, adds to `.grad`.
+def backward_derives_chains_and_accumulates(device: torch.device) -> None:
+    """Backward calls each grad_fn, applies the chain rule, adds to `.grad`.
 
     z = x w + b, the loss as above. By formula dloss/dz = (sigmoid(z) - y) / 4,
     for the mean is over four entries; dloss/dw = x^T dloss/dz.
@@ -145,12 +145,12 @@ def backward_asks_chains_and_accumulates(device: torch.device) -> None:
     loss = F.binary_cross_entropy_with_logits(z, y)
     by_formula = (z.detach().sigmoid() - y) / 4  # entries +-1/8
 
-    # 1. Ask: a node turns the gradient of its output into that of its inputs.
+    # 1. Derive: a node makes its inputs' gradients from that of its output.
     to_z = loss.grad_fn(torch.ones_like(loss))[0]  # dloss/dloss = 1
-    print("1. asked:   dloss/dz =", to_z.tolist())
+    print("1. derived: dloss/dz =", to_z.tolist())
     assert_close(to_z, by_formula)
 
-    # 2. Chain: the answer of one node is the question to the next.
+    # 2. Chain: what one node returns is passed to the next.
     to_product, to_b = z.grad_fn(to_z)
     to_w = product.grad_fn(to_product)[1]  # [0] is None: x needs none
     print("2. chained: dloss/dw =", to_w.tolist())
@@ -296,24 +296,24 @@ def an_autograd_engine_takes_forty_lines(device: torch.device) -> None:
 
 # %%
 def naive_backward(node: Scalar, gradient: float) -> None:
-    """Add `gradient` and hand on at once what has arrived so far."""
+    """Add `gradient`, and pass on at once the sum so far."""
     node.grad += gradient
     for parent, slope in node.parents:
         naive_backward(parent, slope * node.grad)
 
 
 def backward_waits_until_a_gradient_is_complete(device: torch.device) -> None:
-    """A node hands its gradient on once, after all its users have added.
+    """A node passes its gradient on once, after all its users have added.
 
-    b = a + a and c = b + b, so c = 4 a and dc/da = 4. The naive walk reaches b
-    twice and hands on 1, then 1 + 1: a gets 1 + 1 + 2 + 2 = 6.
+    b = a + a and c = b + b, so c = 4 a and dc/da = 4. The naive walk visits b
+    twice and passes on 1, then 1 + 1: a gets 1 + 1 + 2 + 2 = 6.
     """
     a = Scalar(1.0)
     b = a + a
     c = b + b
     naive_backward(c, 1.0)
     print("b = a + a, c = b + b, so c = 4 a")
-    print("hands on at once:  a.grad =", a.grad)
+    print("passes on at once: a.grad =", a.grad)
     assert a.grad == 6
 
     a = Scalar(1.0)
@@ -350,7 +350,7 @@ def xor_loss(w):
 def the_engine_trains_a_network_as_torch_does(*, steps: int = 200) -> None:
     """The same formulas, with Scalars or with tensors, train the same.
 
-    XOR asks whether two inputs differ: -1 for no, 1 for yes. On the CPU in
+    XOR tells whether two inputs differ: -1 for no, 1 for yes. On the CPU in
     float64, the type of Python's own numbers. The loss falls with this seed.
     """
     torch.manual_seed(0)
@@ -436,6 +436,7 @@ def retain_grad_keeps_the_gradient_of_a_result(device: torch.device) -> None:
     loss = k / 2
     loss.backward()
 
+    print("w = 3.0, x = 2.0, h = w * x, k = h**2, loss = k / 2")
     print("w, a leaf that requires grad: w.grad =", w.grad.item())
     print("h, retain_grad() was called:  h.grad =", h.grad.item())
     print("x, data:                      x.grad =", x.grad)
@@ -455,6 +456,7 @@ def backward_adds_to_grad(device: torch.device) -> None:
     assert w.grad is None
 
     (w**2).backward()  # dw^2/dw = 2 w = 6
+    print("w = 3.0, three times (w**2).backward()")
     print("first call:  w.grad =", w.grad.item())
     assert w.grad == 6
 
@@ -549,6 +551,7 @@ def no_grad_and_inference_mode_record_nothing(device: torch.device) -> None:
     v = torch.tensor(1.0, requires_grad=True, device=device)
 
     y = w * x
+    print("x = 3.0, w = 2.0, v = 1.0, y = w * x")
     print("recorded:         y =", y.item(), " grad_fn:", y.grad_fn.name())
     assert y == 6
     assert y.grad_fn.name() == "MulBackward0"
@@ -739,6 +742,7 @@ def a_second_backward_needs_retain_graph(device: torch.device) -> None:
     w = torch.tensor(3.0, requires_grad=True, device=device)
     loss = w**2
     loss.backward()
+    print("w = 3.0, loss = w**2: w.grad =", w.grad.item())
     assert w.grad == 6
     with caught(RuntimeError, "backward through the graph a second time"):
         loss.backward()
@@ -746,13 +750,13 @@ def a_second_backward_needs_retain_graph(device: torch.device) -> None:
 
     loss.backward(retain_graph=True)
     loss.backward()
-    print("retained, then used twice more: w.grad =", w.grad.item())
+    print("retained, used twice more: w.grad = 6 + 2 * 6 =", w.grad.item())
     assert w.grad == 18
 
     plain = w + 3  # a sum saves nothing, so there is nothing to free
     plain.backward()
     plain.backward()
-    print("w + 3, twice without it:        w.grad =", w.grad.item())
+    print("w + 3, twice without it:   w.grad = 18 + 2 * 1 =", w.grad.item())
     assert w.grad == 20
 
 
@@ -1040,7 +1044,7 @@ def a_custom_function_brings_its_own_backward() -> None:
 
 # %%
 class WrongDouble(torch.autograd.Function):
-    """2 x, with the mistake in backward that everybody makes once."""
+    """2 x, with a backward that forgets the chain rule."""
 
     @staticmethod
     def forward(x):
@@ -1069,7 +1073,7 @@ class RightDouble(WrongDouble):
 def gradcheck_finds_a_backward_without_the_chain_rule() -> None:
     """A custom backward multiplies by the gradient it gets; gradcheck looks.
 
-    At the end of a graph the incoming gradient is 1, and nothing shows. By
+    At the end of a graph the incoming gradient is 1, so all seems right. By
     hand (2 x)^2 has the slope 8 x = 24 at x = 3. On the CPU, in float64.
     """
     x = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
@@ -1216,7 +1220,9 @@ def jacrev_goes_by_outputs_jacfwd_by_inputs(device: torch.device) -> None:
         for u in torch.eye(2, device=device):
             columns.append(torch.func.jvp(growth, (x,), (u,))[1])
         by_jacfwd = torch.func.jacfwd(growth)(x)
-    print(len(columns), "passes forward, each a column, of", len(columns[0]))
+    print(
+        len(columns), "forward passes, each a column of J, of", len(columns[0])
+    )
     assert_close(torch.stack(columns, dim=1), jacobian)
     assert len(columns) == 2
 
@@ -1643,7 +1649,7 @@ def autocast_computes_in_16_bits_and_keeps_float32_weights(
 def a_network_trains_with_autocast_or_without(
     device: torch.device, half: torch.dtype, *, amp: bool, steps: int = 100
 ) -> None:
-    """Autocast around forward and loss, and a scaler: a step stays a step.
+    """Autocast around forward and loss, a scaler around backward and step.
 
     The network learns y = x^2. Without `--amp` both are switched off, and the
     same lines train in float32; bfloat16 needs no scaler.
@@ -2166,7 +2172,7 @@ def main() -> None:
             backward_finds_the_gradient: here,
             next_functions_lead_to_the_leaves: here,
             forward_computes_and_records: here,
-            backward_asks_chains_and_accumulates: here,
+            backward_derives_chains_and_accumulates: here,
         },
         "An engine in forty lines": {
             an_autograd_engine_takes_forty_lines: here,

@@ -1568,18 +1568,18 @@ def hooks_look_inside(
 ) -> dict[str, object]:
     """A forward hook catches what a layer gives: here, its feature maps.
 
-    A CNN learns the ten digits in six typefaces, and then looks at one of
+    A CNN learns the ten digits in six fonts, and then looks at one of
     them. Returns its loss on those 60 images before and after, and the maps
     by layer name.
     """
     torch.manual_seed(0)
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     glyphs = []
-    for typeface in (
+    for face in (
         *("DejaVuSans", "DejaVuSerif", "DejaVuSansMono"),
         *("STIXGeneral", "cmr10", "cmss10"),
     ):
-        font = ImageFont.truetype(str(folder / f"{typeface}.ttf"), size=26)
+        font = ImageFont.truetype(str(folder / f"{face}.ttf"), size=26)
         for digit in "0123456789":
             image = Image.new("L", (28, 28))
             draw = ImageDraw.Draw(image)

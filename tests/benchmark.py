@@ -348,7 +348,7 @@ def accuracy_table(data: dict, args) -> None:
         rows.append(
             ("99% of MNIST", *time_to(0.99, data, example, script, args))
         )
-    say("time to 97% on unseen typefaces")
+    say("time to 97% on unseen fonts")
     digits = load_digits("digits", Path(), device, {**COUNTS, "train": 12_000})
 
     def plain():
@@ -361,12 +361,12 @@ def accuracy_table(data: dict, args) -> None:
 
     script = {"epochs": 3, "batch_size": 128, "lr": 0.01}
     rows.append(
-        ("97% of unseen typefaces", *time_to(0.97, digits, plain, script, args))
+        ("97% of unseen fonts", *time_to(0.97, digits, plain, script, args))
     )
     table(
         "Training time until the test set is read, data at hand. Usual: the"
         " network,\nbatch and optimizer of the well-known MNIST example; for"
-        " the typefaces the\nscripts' own network without the speed-ups. Both"
+        " the fonts the\nscripts' own network without the speed-ups. Both"
         " with 2 workers.",
         ("time to", "`Trainer`", "usual", "ratio"),
         *rows,

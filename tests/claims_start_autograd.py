@@ -16,22 +16,22 @@ BREAKINGS = [
     ("forward_computes_and_records", "-y * p.log()", "y * p.log()"),
     ("forward_computes_and_records", "z = x @ w + b", "z = b + x @ w"),
     (
-        "backward_asks_chains_and_accumulates",
+        "backward_derives_chains_and_accumulates",
         "sigmoid() - y) / 4",
         "sigmoid() - y) / 2",
     ),
     (
-        "backward_asks_chains_and_accumulates",
+        "backward_derives_chains_and_accumulates",
         "to_product, to_b = z.grad_fn(to_z)",
         "to_product, to_b = to_z * 0, to_z",
     ),
     (
-        "backward_asks_chains_and_accumulates",
+        "backward_derives_chains_and_accumulates",
         "    accumulate(to_b.sum(dim=0))\n",
         "    b.grad = to_b[0]\n",
     ),
     (
-        "backward_asks_chains_and_accumulates",
+        "backward_derives_chains_and_accumulates",
         "    loss.backward()  # all three steps, for every leaf\n",
         "    w.grad = to_w\n",
     ),
@@ -102,7 +102,7 @@ BREAKINGS = [
         "    k.retain_grad()",
         "AttributeError",
     ),
-    ("retain_grad_keeps_the_gradient_of_a_result", "k = h**2", "k = 2 * h"),
+    ("retain_grad_keeps_the_gradient_of_a_result", "k = h**2\n", "k = 2 * h\n"),
     (
         "backward_adds_to_grad",
         "    torch.optim.SGD([w]).zero_grad()\n",
@@ -209,8 +209,8 @@ BREAKINGS = [
     # Graphs
     (
         "a_second_backward_needs_retain_graph",
-        "    loss.backward()\n    assert w.grad == 6\n",
-        "    loss.backward(retain_graph=True)\n    assert w.grad == 6\n",
+        "    loss.backward()\n    print(",
+        "    loss.backward(retain_graph=True)\n    print(",
     ),
     (
         "a_second_backward_needs_retain_graph",

@@ -39,11 +39,11 @@ def digits():
 
 def test_a_split_by_image_flatters(digits):
     wrong = script.a_split_by_image_flatters(digits, CPU, epochs=12)
-    by_image, by_typeface = wrong.values()
-    assert 0.05 < by_image < by_typeface < 0.9
+    by_image, by_font = wrong.values()
+    assert 0.05 < by_image < by_font < 0.9
     # Both are whole numbers of images.
     assert math.isclose(by_image * 333, round(by_image * 333), abs_tol=1e-3)
-    count = by_typeface * 600
+    count = by_font * 600
     assert math.isclose(count, round(count), abs_tol=1e-3)
 
 
