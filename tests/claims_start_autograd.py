@@ -209,8 +209,8 @@ BREAKINGS = [
     # Graphs
     (
         "a_second_backward_needs_retain_graph",
-        "    loss.backward()\n    print(",
-        "    loss.backward(retain_graph=True)\n    print(",
+        "    loss = w**2\n    loss.backward()\n    print(",
+        "    loss = w**2\n    loss.backward(retain_graph=True)\n    print(",
     ),
     (
         "a_second_backward_needs_retain_graph",
