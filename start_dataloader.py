@@ -2,7 +2,7 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch>=2.7", "torchvision>=0.22", "matplotlib>=3.9"]
 # ///
-"""Data sets and loaders: image, text and audio, from files to batches.
+"""Data sets and loaders: images, tables, text and sound become batches.
 
 Run      python start_dataloader.py      (no download, any device, 20 s)
 Read     README.md, "Data sets and loaders"
@@ -13,14 +13,14 @@ import argparse
 import collections
 import contextlib
 import csv
-import itertools
+import gc
 import linecache
 import math
 import multiprocessing
 import os
 import pickle
-import random
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -29,22 +29,24 @@ import textwrap
 import time
 import timeit
 import traceback
+import tracemalloc
+import unicodedata
 import warnings
 import wave
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pydoc_data import topics
-from typing import NamedTuple
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
+from torch.testing import assert_close
 from torch.utils.data import (
     DataLoader,
     Dataset,
@@ -53,10 +55,14 @@ from torch.utils.data import (
     Subset,
     TensorDataset,
     WeightedRandomSampler,
-    default_collate,
     get_worker_info,
     random_split,
 )
+
+# %% [markdown]
+# ## Dataset and loader
+# A data set says how many samples it has and what each of them is. A loader
+# asks for samples in some order and stacks them to batches.
 
 
 # %%
@@ -67,7 +73,7 @@ class Squares(Dataset):
         self.count = count
 
     def __len__(self) -> int:
-        """Return how many samples there are; `len(dataset)` calls this."""
+        """Return the number of samples; `len(dataset)` calls this."""
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -75,470 +81,199 @@ class Squares(Dataset):
         return torch.tensor([float(index)]), index**2
 
 
-def a_loader_is_six_lines_of_python(
-    *, count: int = 10, batch_size: int = 4
-) -> list[list[Tensor]]:
-    """A loader asks for samples one by one and stacks them to batches.
+def a_dataset_has_two_methods_and_a_dataloader_six_lines() -> None:
+    """A `Dataset` has `__len__` and `__getitem__`; a `DataLoader` stacks.
 
-    A data set says how many samples it has and what each of them is, no more.
-    Returns the batches: numbers (batch, 1) and squares (batch,).
+    Whatever has both methods will do, a list or a tensor as well. The six lines
+    between the blank ones do what the loader does.
     """
-    # Brackets and len() call the two methods, as they do for a list.
-    dataset = Squares(count)
-    number, square = dataset[3]
-    assert len(dataset) == count and number.tolist() == [3.0] and square == 9
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    order = order.tolist()  # each index once, in any order
+    dataset = Squares(10)
+    print("len(dataset) =", len(dataset), " dataset[3] =", dataset[3])
+    assert len(dataset) == 10
+    assert dataset[3] == (torch.tensor([3.0]), 9)
+    order = [2, 0, 7, 1, 9, 3, 8, 4, 6, 5]
 
-    def by_hand() -> Iterator[list[Tensor]]:
-        """Yield what the loader yields."""
-        for start in range(0, count, batch_size):
-            indices = order[start : start + batch_size]
-            samples = [dataset[index] for index in indices]
-            # A list of pairs becomes a pair of lists, then of tensors.
-            numbers, squares = zip(*samples, strict=True)
-            yield [torch.stack(numbers), torch.tensor(squares)]
+    by_hand = []
+    for start in range(0, len(order), 4):
+        samples = [dataset[index] for index in order[start : start + 4]]
+        x = torch.stack([number for number, _ in samples])  # (batch, 1)
+        y = torch.tensor([square for _, square in samples])  # (batch,)
+        by_hand.append((x, y))
 
-    # The sampler is where the order comes from; any list of indices will do.
-    batches = list(DataLoader(dataset, batch_size, sampler=order))
-    for batch, hand_batch in zip(batches, by_hand(), strict=True):
-        torch.testing.assert_close(batch, hand_batch, rtol=0, atol=0)
-        numbers, squares = batch
-        print(f"numbers {tuple(numbers.shape)}: {numbers.flatten().tolist()}")
-        print(f"squares {tuple(squares.shape)}:   {squares.tolist()}")
-    return batches
+    # The sampler says the order; any list of indices will do.
+    loader = DataLoader(dataset, batch_size=4, sampler=order)
+    batches = list(loader)
+    assert len(batches) == len(loader) == len(by_hand) == 3
+    for place in range(3):
+        x, y = batches[place]
+        print("x =", x.flatten().tolist(), " y =", y.tolist())
+        assert torch.equal(x, by_hand[place][0])
+        assert torch.equal(y, by_hand[place][1])
+    assert x.tolist() == [[6], [5]]
+    assert y.tolist() == [36, 25]
+    assert list(DataLoader(["a", "b", "c"], 2)) == [["a", "b"], ["c"]]
 
 
 # %%
-def ready_made_data_are_transformed_when_indexed(
-    data: dict, name: str, data_dir: Path, figures: Path
-) -> dict[str, object]:
-    """`.data` stays raw; a transform works on the sample that you ask for.
+def mnist_and_fashion_mnist_are_one_line_each(
+    train: tuple[Tensor, Tensor], name: str, figures: Path
+) -> None:
+    """`FashionMNIST(folder, download=True)` reads, or downloads first.
 
-    The ready-made data sets of torchvision read files as they were published.
-    Returns the raw bytes (count, 28, 28), the first sample as it is and
-    transformed, and the names of the classes.
+    Here `write_idx` (at the end of this script) wrote the files before, so
+    nothing is downloaded. `.data` stays as it is in the files; a transform
+    works on the sample that is asked for.
     """
     from torchvision import datasets
     from torchvision.transforms import v2
 
-    images, labels = (part.cpu() for part in data["train"])
+    images, labels = train
     with tempfile.TemporaryDirectory() as folder:
-        if name == "digits":
-            # Ours are stored as MNIST is: a head that says what follows and its
-            # sizes, then one byte a pixel; for labels, one byte a label.
-            name, data_dir = "mnist", Path(folder)
-            place = data_dir / "MNIST" / "raw"
-            place.mkdir(parents=True)
-            pixels = (255 * images).round().byte().numpy()
-            files = {
-                "images-idx3": struct.pack(">4i", 2051, len(labels), 28, 28)
-                + pixels.tobytes(),
-                "labels-idx1": struct.pack(">2i", 2049, len(labels))
-                + labels.byte().numpy().tobytes(),
-            }
-            for split, kind in itertools.product(("train", "t10k"), files):
-                path = place / f"{split}-{kind}-ubyte"
-                path.write_bytes(files[kind])
+        write_idx(Path(folder), name, images, labels)
+        if name == "fashion-mnist":
+            data = datasets.FashionMNIST(folder, train=True, download=True)
+        elif name == "kmnist":
+            data = datasets.KMNIST(folder, train=True, download=True)
+        else:
+            data = datasets.MNIST(folder, train=True, download=True)
+    picture, label = data[0]
+    print("data.data:", tuple(data.data.shape), data.data.dtype)
+    print("data[0]:  ", type(picture).__name__, picture.size, label)
+    assert data.data.dtype == torch.uint8
+    assert_close(data.data / 255, images[:, 0], atol=0.002, rtol=0)
+    assert picture.tobytes() == data.data[0].numpy().tobytes()
 
-        # With download=True it would fetch files that are missing.
-        names = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-        read = getattr(datasets, names.get(name, "KMNIST"))
-        raw = read(data_dir, train=True)
-        # One transform for the image, another one for the label.
-        to_tensor = v2.Compose(
-            [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
-        )
-        ready = read(
-            data_dir,
-            train=True,
-            transform=to_tensor,
-            target_transform=raw.classes.__getitem__,
-        )
-
-    print(f".data      {tuple(raw.data.shape)} {raw.data.dtype}", end="")
-    print(f", from {raw.data.min()} to {raw.data.max()}")
-    # Indexing makes a picture of the bytes, then the transform a tensor of it.
-    image, label = raw[0]
-    print(f"raw[0]     {type(image).__name__} {image.size} and label {label}")
-    pixels, text = ready[0]
-    print(f"ready[0]   {type(pixels).__name__} {tuple(pixels.shape)}", end="")
-    print(
-        f" {pixels.dtype}, from {pixels.min():g} to {pixels.max():g}, {text!r}"
+    # The same as transform=... in the line that made `data`.
+    data.transform = v2.Compose(
+        [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
     )
-    # The transform has changed the sample, and nothing of what is stored.
-    assert torch.equal(ready.data, raw.data) and raw.data.dtype == torch.uint8
-    torch.testing.assert_close(
-        torch.Tensor(pixels), raw.data[:1] / 255, rtol=0, atol=1e-6
-    )
-    assert text == raw.classes[label] == raw.classes[labels[0]]
-
     figure, panels = plt.subplots(3, 3, figsize=(5, 5.5), layout="constrained")
-    for panel, index in zip(panels.flat, range(9), strict=True):
-        pixels, text = ready[index]
-        panel.imshow(pixels[0].tolist(), cmap="gray")  # (28, 28)
-        panel.set_title(text)
+    for index, panel in enumerate(panels.flat):
+        pixels, label = data[index]  # (1, 28, 28)
+        assert_close(pixels.as_subclass(Tensor), data.data[index][None] / 255)
+        assert label == labels[index]
+        panel.imshow(pixels[0].tolist(), cmap="gray")
+        panel.set_title(data.classes[label])
         panel.axis("off")
+    print("with ToImage, ToDtype:", tuple(pixels.shape), pixels.dtype)
+    assert pixels.dtype == torch.float32
     save_figure(figure, "dataloader_samples", figures)
-    return {
-        "raw": raw.data,
-        "as it is": raw[0],
-        "transformed": ready[0],
-        "classes": raw.classes,
-    }
 
 
 # %%
-class ImageTable(Dataset):
-    """Images of a folder that a table lists: a line each, file name, label.
+def default_collate_makes_lists_of_tuples_and_keeps_dicts() -> None:
+    """In a batch a tuple becomes a list, a dict stays a dict.
 
-    The table is a CSV file. A first line that is no file and has no suffix is
-    taken for a header. Samples are pairs: image, and the number of its class.
-    Raises `FileNotFoundError` without the folder, `ValueError` for a table that
-    cannot be used, and `OSError` with its name for an image that cannot.
+    What stands at the same place in all samples is put together: numbers to a
+    tensor, tensors to one with a dimension more, texts to a list.
     """
+    samples = [
+        (torch.zeros(3), {"name": "a", "weight": 0.5, "place": (3, 4)}),
+        (torch.ones(3), {"name": "b", "weight": 1.5, "place": (5, 6)}),
+    ]
+    batch = next(iter(DataLoader(samples, batch_size=2)))
+    pixels, about = batch
+    print("sample 0:", samples[0])
+    print("batch is a", type(batch).__name__, "of two:")
+    print("tensors:", pixels.tolist())
+    print("texts:  ", about["name"])
+    print("floats: ", about["weight"])
+    print("pairs:  ", about["place"])
+    assert isinstance(batch, list)
+    assert isinstance(about, dict)
+    assert pixels.tolist() == [[0, 0, 0], [1, 1, 1]]  # (batch, 3)
+    assert about["name"] == ["a", "b"]
 
-    def __init__(self, folder, table, transform=None, target_transform=None):
-        """Read the table alone; an image is read when it is asked for."""
-        self.folder = Path(folder)
-        self.transform, self.target_transform = transform, target_transform
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"{folder}: there is no such folder")
-        try:
-            # Spreadsheets begin a file with a mark, which utf-8-sig takes off.
-            with open(table, encoding="utf-8-sig", newline="") as file:
-                lines = [
-                    [cell.strip() for cell in row] for row in csv.reader(file)
-                ]
-            # Empty lines are nothing; half a line is a mistake.
-            for number, line in enumerate(lines, 1):
-                if any(line) and not all((line + [""])[:2]):
-                    raise csv.Error(f"line {number} is not: file name, label")
-            rows = [line[:2] for line in lines if any(line)]
-            # "file,label" is a header, unless there is a file of that name.
-            first = self.folder / rows[0][0]
-            self.rows = rows[not first.suffix and not first.is_file() :]
-            self.rows[0]  # an IndexError where nothing is left
-        except (OSError, UnicodeError, IndexError, csv.Error) as error:
-            reason = str(getattr(error, "strerror", None) or error)
-            if isinstance(error, IndexError):
-                reason = "it lists no image"
-            raise ValueError(f"{table}: {reason}") from None
-        # Networks want numbers: the place of a label among all labels, sorted.
-        self.classes = sorted({label for _, label in self.rows})
+    # Two pairs become a pair of columns: all first numbers, all second ones.
+    assert isinstance(about["place"], list)
+    assert about["place"][0].tolist() == [3, 5]
+    assert about["place"][1].tolist() == [4, 6]
 
-    def __len__(self) -> int:
-        """Return the number of lines in the table."""
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple:
-        """Return image and class of line `index`, both transformed."""
-        image = self.read(index)
-        target = self.classes.index(self.rows[index][1])
-        if self.transform:
-            image = self.transform(image)
-        if self.target_transform:
-            target = self.target_transform(target)
-        return image, target
-
-    def read(self, index: int) -> Image.Image:
-        """Return the image of line `index` in colour, whatever it was.
-
-        One mode for all, so that they can be stacked; to have them grey, begin
-        the transform with `v2.Grayscale()`.
-        """
-        name, _ = self.rows[index]
-        # All that Pillow raises; it warns as well, of much that it can read.
-        bomb = Image.DecompressionBombError  # more pixels than anyone has
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with Image.open(self.folder / name) as file:
-                    # Here the pixels are decoded. A telephone does not turn
-                    # them, it only notes how they are to be turned.
-                    image = ImageOps.exif_transpose(file)
-                    if image.mode == "F":  # 1.0 or 65535.0: which is white?
-                        raise OSError(None, "floats have no known white")
-                    if image.mode.startswith("I"):  # 16 bits become 8
-                        image = image.point(lambda grey: grey / 256)
-                        image = image.convert("L")
-                    return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError, bomb) as error:
-            reason = getattr(error, "strerror", None) or "not a whole image"
-            raise OSError(f"{name}: {reason}") from None
-
-    def survey(self) -> tuple[list[int], collections.Counter, list[str]]:
-        """Read all; return indices that work, sizes, and errors."""
-        readable, sizes, errors = [], collections.Counter(), []
-        for index in range(len(self)):
-            try:
-                image = self.read(index)
-            except OSError as error:
-                errors.append(str(error))
-            else:
-                readable.append(index)
-                sizes[image.size] += 1
-        return readable, sizes, errors
-
-    @staticmethod
-    def write(folder: Path, images: Tensor, labels: Tensor) -> Path:
-        """Write images (count, 1, 28, 28) as files; return their table.
-
-        Three formats, each second image large and red. The last file is cut in
-        half, and the table lists one file that was never there.
-        """
-        lines = []
-        for index, (image, label) in enumerate(
-            zip(images, labels.tolist(), strict=True)
-        ):
-            picture = Image.fromarray((255 * image[0]).round().byte().numpy())
-            if index % 2:
-                black = Image.new("L", picture.size)
-                picture = Image.merge("RGB", [picture, black, black])
-                picture = picture.resize((56, 56))
-            # The suffix tells Pillow which format to write.
-            name = f"{label}/{index:02}" + (".png", ".jpg", ".bmp")[index % 3]
-            lines.append(f"{name},{label}")
-            path = folder / name
-            path.parent.mkdir(exist_ok=True)
-            picture.save(path)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        table = folder / "labels.csv"
-        lines = ["file,label", *lines, f"{label}/lost.png,{label}"]
-        table.write_text("\n".join(lines))
-        return table
-
-
-def a_folder_and_a_table_are_a_data_set(
-    data: dict, folder: Path | None, table: Path | None, *, size: int = 32
-) -> dict[str, object]:
-    """Two methods turn image files and a CSV of labels into a data set.
-
-    Without a folder of your own it writes one, with two bad files in it.
-    Returns the data set, the indices of the images that can be read, how many
-    there are of each size, the errors of the others, and a batch.
-    """
-    from torchvision.datasets import ImageFolder
-    from torchvision.transforms import v2
-
-    to_tensor = v2.Compose(
-        [
-            v2.Resize((size, size)),  # one size, so that they can be stacked
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-        ]
-    )
-    with tempfile.TemporaryDirectory() as written:
-        ours = folder is None
-        if ours:
-            folder = Path(written)
-            images, labels = (part[:12].cpu() for part in data["train"])
-            table = ImageTable.write(folder, images, labels)
-        try:
-            dataset = ImageTable(folder, table, to_tensor)
-        except FileNotFoundError as error:
-            raise SystemExit(f"--images {error}") from None
-        except ValueError as error:
-            raise SystemExit(f"--labels {error}") from None
-        # One look at every file, before hours of training depend on it.
-        readable, sizes, errors = dataset.survey()
-        print(f"{len(dataset):,} images in the table", end="")
-        print(f", {len(dataset.classes):,} classes; ", end="")
-        print(f"{len(readable):,} can be read", end="")
-        # The most common sizes, width x height, and how many have them.
-        for (width, height), count in sizes.most_common(3):
-            print(f", {count:,} of {width} x {height}", end="")
-        print()
-        for error in errors:
-            print(f"cannot be read: {error}")
-        if not readable:
-            raise SystemExit(f"--images {folder}: no image that can be read")
-        # A subset is a list of indices: here those that give no error.
-        loader = DataLoader(Subset(dataset, readable), batch_size=16)
-        batch, targets = next(iter(loader))
-        names = [dataset.classes[target] for target in targets[:5]]
-        print(
-            f"first batch {tuple(batch.shape)}, labels {', '.join(names)}, ..."
-        )
-
-        if ours:
-            # A folder for each class is a rule so common that torchvision has
-            # it ready. It looks into no file before it is asked for it.
-            by_folder = ImageFolder(folder, to_tensor)
-            assert by_folder.classes == dataset.classes
-            places = [Path(path) for path, _ in by_folder.samples]
-            for index in readable:
-                place = places.index(folder / dataset.rows[index][0])
-                torch.testing.assert_close(dataset[index], by_folder[place])
-            # A PNG keeps every byte: the first, grey one is what was written.
-            grey = v2.functional.pil_to_tensor(dataset.read(0))[:1]
-            assert torch.equal(grey, (255 * images[0]).round().byte())
-            # A class can be transformed too: here to zeros and a single one.
-            one_hot = torch.eye(len(dataset.classes)).__getitem__
-            dataset.target_transform = one_hot
-            expected = [float(name == names[0]) for name in dataset.classes]
-            assert dataset[0][1].tolist() == expected
-    return {
-        "dataset": dataset,
-        "readable": readable,
-        "sizes": dict(sizes),
-        "errors": errors,
-        "batch": (batch, targets),
-    }
+    # A float of Python has 64 bits. Layers and losses have 32.
+    assert about["weight"].dtype == torch.float64
+    weight = about["weight"].float()
+    assert_close(weight, torch.tensor([0.5, 1.5]))
 
 
 # %%
-def bytes_become_normalized_tensors(data: dict) -> dict[str, Tensor]:
-    """A transform makes a tensor of a picture, another one normalizes it.
+def keep_boxes(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list]:
+    """Return the images as one tensor, and a list of each image's boxes."""
+    images = torch.stack([image for image, _ in samples])
+    boxes = [boxes for _, boxes in samples]
+    return images, boxes
 
-    Bytes 0..255 of a picture, (height, width), become numbers 0..1 in a
-    tensor, (channels, height, width); then the mean of the training images is
-    taken away and their standard deviation divided by. Returns the numbers of
-    one image at each stage.
+
+def collate_fn_keeps_what_cannot_be_stacked() -> None:
+    """Images with 1 and 2 boxes need a `collate_fn` that does not stack.
+
+    An image is (1, 2, 3), its boxes are (count, 4). The function stands at
+    module level, so that a worker can import it.
     """
-    from torchvision.transforms import v2
+    one = torch.tensor([[0.0, 0.0, 2.0, 1.0]])
+    two = torch.tensor([[1.0, 0.0, 2.0, 2.0], [0.0, 1.0, 1.0, 1.0]])
+    samples = [(torch.zeros(1, 2, 3), one), (torch.ones(1, 2, 3), two)]
 
-    images = data["train"][0].cpu()
-    pixels = (255 * images[0, 0]).round().byte()  # (28, 28)
-    picture = Image.fromarray(pixels.numpy())
-    # Of all training images, and of these alone: nobody knows the others yet.
-    mean, deviation = images.mean().item(), images.std().item()
-    transforms = {
-        "ToImage": v2.ToImage(),
-        "ToDtype": v2.ToDtype(torch.float32, scale=True),
-        "Normalize": v2.Normalize([mean], [deviation]),
-    }
-    # Compose does one after the other; here with a look at each stage.
-    by_hand = {
-        "ToImage": pixels[None],
-        "ToDtype": pixels[None] / 255,
-        "Normalize": (pixels[None] / 255 - mean) / deviation,
-    }
-    stages, stage = {}, picture
-    for name, transform in transforms.items():
-        stage = transform(stage)
-        stages[name] = stage.as_subclass(Tensor)
-        torch.testing.assert_close(stages[name], by_hand[name])
-        print(f"{name:9} {tuple(stage.shape)} {str(stage.dtype):13}", end="")
-        print(f" from {stage.min():7.4f} to {stage.max():8.4f}")
-    whole = v2.Compose(list(transforms.values()))(picture)
-    assert torch.equal(whole, stage)
-    normalized = transforms["Normalize"](images)
-    print(f"all images: mean {mean:.4f}, standard deviation {deviation:.4f}")
-    average, spread = normalized.mean().item(), normalized.std().item()
-    assert abs(average) < 1e-3 and abs(spread - 1) < 1e-3
-    # abs, because what is left of 0 by rounding has either sign.
-    print(f"normalized: mean {abs(average):.4f}", end="")
-    print(f", standard deviation {spread:.4f}")
-    return stages
+    with caught(RuntimeError, "stack expects each tensor to be equal size"):
+        next(iter(DataLoader(samples, 2)))
+    loader = DataLoader(samples, 2, collate_fn=keep_boxes)  # right: a list
+    images, boxes = next(iter(loader))
+    print("images:", tuple(images.shape))
+    print("boxes: ", boxes)
+    assert_close(images[:, 0, 0, 0], torch.tensor([0.0, 1.0]))
+    assert images.shape == (2, 1, 2, 3)
+    assert torch.equal(boxes[0], one)
+    assert torch.equal(boxes[1], two)
 
 
 # %%
-def a_transform_moves_image_and_box_together(
-    data: dict, figures: Path
-) -> dict[str, list[int]]:
-    """What moves the image moves its boxes; alone it would mislabel them.
+def shuffle_draws_a_new_order_each_epoch() -> None:
+    """`shuffle=True`: every sample once an epoch, in a new order each time.
 
-    A box (left, top, width, height) says where something is.
-    Returns the box before and after a flip and a new margin.
+    The orders come from the generator: its seed repeats all of them.
     """
-    from torchvision import tv_tensors
-    from torchvision.transforms import v2
-
-    # A white rectangle on black: columns 4 to 13, rows 6 to 25.
-    scene = torch.zeros(1, 28, 28)
-    scene[:, 6:26, 4:14] = 1
-    kind = {"format": "XYWH", "canvas_size": (28, 28)}
-    box = tv_tensors.BoundingBoxes([[4, 6, 10, 20]], **kind)
-    move = v2.Compose([v2.RandomHorizontalFlip(p=1.0), v2.Pad([8, 0, 0, 4])])
-    moved, moved_box = move(tv_tensors.Image(scene), box)
-    # The second method: where do the white pixels begin and end?
-    rows, columns = moved[0].nonzero().T.tolist()
-    left, top = min(columns), min(rows)
-    found = [left, top, max(columns) + 1 - left, max(rows) + 1 - top]
-    assert moved_box[0].tolist() == found != box[0].tolist()
-    print(f"box before {box[0].tolist()}, flipped and padded {found}")
-
-    # Moved, made brighter or darker, and noisy: another one at each look.
-    torch.manual_seed(0)
-    augment = v2.Compose(
-        [
-            v2.RandomAffine(degrees=15, translate=(0.1, 0.1), scale=(0.8, 1.2)),
-            v2.ColorJitter(brightness=0.5),
-            v2.GaussianNoise(sigma=0.1),
-        ]
-    )
-    figure, panels = plt.subplots(3, 6, figsize=(8, 4.2), layout="constrained")
-    for row, image in zip(panels, data["train"][0][:3].cpu(), strict=True):
-        # Around the ink; of a turned box it is the upright one around it.
-        down, right = (image[0] > 0.6).nonzero().T
-        corner = torch.stack([right.min(), down.min()])
-        size = torch.stack([right.max(), down.max()]) + 1 - corner
-        box = tv_tensors.BoundingBoxes(torch.cat([corner, size]), **kind)
-        image = tv_tensors.Image(image)
-        looks = [(image, box), *(augment(image, box) for _ in range(5))]
-        for panel, (look, edges) in zip(row, looks, strict=True):
-            panel.imshow(look[0].tolist(), cmap="gray", vmin=0, vmax=1)
-            left, top, width, height = edges[0].tolist()
-            # The middle of the first pixel is 0, its edge is half before.
-            edge = plt.Rectangle((left - 0.5, top - 0.5), width, height)
-            edge.set(edgecolor="red", fill=False)
-            panel.add_patch(edge)
-            panel.axis("off")
-    panels[0, 0].set_title("before")
-    panels[0, 1].set_title("after, five times")
-    save_figure(figure, "dataloader_transforms", figures)
-    return {"before": [4, 6, 10, 20], "after": found}
-
-
-# %%
-def every_epoch_shuffles_and_the_last_batch_is_smaller(
-    *, count: int = 10, batch_size: int = 4
-) -> dict[str, list[list[int]]]:
-    """Each epoch holds every sample once, in an order of its own.
-
-    Ten samples in batches of four leave a last batch of two. Returns how ->
-    the batches of one epoch.
-    """
-    dataset = TensorDataset(torch.arange(count))
-
-    def epoch(loader: DataLoader) -> list[list[int]]:
-        """Return the batches of one pass; a data set gives tuples."""
-        return [numbers.tolist() for (numbers,) in loader]
-
+    numbers = torch.arange(10)
     generator = torch.Generator().manual_seed(0)
-    shuffled = DataLoader(
-        dataset, batch_size, shuffle=True, generator=generator
-    )
-    # In training a tiny last batch is noise; in testing it must not be dropped.
-    dropping = DataLoader(dataset, batch_size, drop_last=True)
-    epochs = {
-        "in order": epoch(DataLoader(dataset, batch_size)),
-        "drop_last": epoch(dropping),
-        "shuffled, epoch 1": epoch(shuffled),
-        "shuffled, epoch 2": epoch(shuffled),
-    }
-    generator.manual_seed(0)  # the whole order hangs on this one number
-    epochs["seeded again"] = epoch(shuffled)
-    for name, batches in epochs.items():
-        print(f"{name:18} {batches}")
+    loader = DataLoader(numbers, 4, shuffle=True, generator=generator)
+    first = torch.cat(list(loader))
+    second = torch.cat(list(loader))
+    generator.manual_seed(0)
+    again = torch.cat(list(loader))
 
-    in_order, dropped, first, second, again = epochs.values()
-    assert len(shuffled) == math.ceil(count / batch_size) == len(in_order)
-    assert len(dropping) == count // batch_size == len(dropped)
-    for batches in (in_order, first, second):  # nothing lost, nothing twice
-        seen = itertools.chain.from_iterable(batches)
-        assert sorted(seen) == list(range(count))
-    assert first == again and first != second
-    return epochs
+    print("epoch 1:     ", first.tolist())
+    print("epoch 2:     ", second.tolist())
+    print("seeded again:", again.tolist())
+    assert not torch.equal(first, numbers)
+    assert not torch.equal(first, second)
+    assert torch.equal(first.sort().values, numbers)  # none lost, none twice
+    assert torch.equal(second.sort().values, numbers)
+    assert torch.equal(first, again)
+
+
+# %%
+def drop_last_leaves_out_the_smaller_batch() -> None:
+    """Ten samples in batches of 4 leave 2: `drop_last=True` drops them.
+
+    In training a tiny last batch is a noisy step, and with `shuffle` others are
+    dropped each epoch. In validation and test nothing may be dropped.
+    """
+    numbers = torch.arange(10)
+    kept = DataLoader(numbers, batch_size=4)
+    dropped = DataLoader(numbers, batch_size=4, drop_last=True)
+    print("batch_size=4:                ", [b.tolist() for b in kept])
+    print("batch_size=4, drop_last=True:", [b.tolist() for b in dropped])
+    assert len(kept) == math.ceil(10 / 4) == 3  # batches, not samples
+    assert len(dropped) == 10 // 4 == 2
+    assert torch.equal(torch.cat(list(kept)), numbers)
+    assert torch.equal(torch.cat(list(dropped)), numbers[:8])
 
 
 # %%
 class Transformed(Dataset):
-    """A part of a data set with a transform of its own."""
+    """A part of a data set, with a transform of its own."""
 
     def __init__(self, part: Dataset, transform: Callable):
-        self.part, self.transform = part, transform
+        self.part = part
+        self.transform = transform
 
     def __len__(self) -> int:
         """Return the number of samples in the part."""
@@ -549,188 +284,892 @@ class Transformed(Dataset):
         return self.transform(self.part[index])
 
 
-def splits_keep_groups_apart_or_classes_in_proportion(
-    *, people: int = 12, photographs: int = 10
-) -> dict[str, list[int]]:
-    """A random split promises neither; the data say what you need.
+def random_split_makes_train_validation_and_test() -> None:
+    """Three parts: to fit, to choose with, and to report from once.
 
-    Each of twelve people is on ten photographs, and on one of the ten smiles:
-    a rare class. A quarter is held out. Returns how -> its indices.
+    A part is a `Subset`: the data set and a list of indices. The split happens
+    before augmentation, which belongs to the training part alone.
     """
-    count = people * photographs
-    group = torch.arange(count) // photographs  # 0 0 0 ... 1 1 1 ...
-    smiles = torch.arange(count) % photographs == 0
-
-    # At random: fractions, and a generator, so that it can be done again.
+    numbers = torch.arange(1, 21)
     generator = torch.Generator().manual_seed(0)
-    train, random_part = random_split(range(count), [0.75, 0.25], generator)
-    # By group: people are drawn, and all their photographs come along.
-    drawn = torch.randperm(people, generator=generator)[: people // 4]
-    by_group = torch.isin(group, drawn).nonzero().flatten()
-    # Stratified: a quarter of each class, drawn class by class.
-    stratified = []
-    for one_class in (smiles, ~smiles):
-        members = one_class.nonzero().flatten()
-        order = torch.randperm(len(members), generator=generator)
-        stratified += members[order[: len(members) // 4]].tolist()
+    train, validation, test = random_split(
+        numbers, [0.7, 0.15, 0.15], generator=generator
+    )
+    print("train:     ", train.indices)
+    print("validation:", validation.indices)
+    print("test:      ", test.indices)
+    assert len(train) == 14
+    assert len(validation) == 3
+    assert len(test) == 3
+    together = train.indices + validation.indices + test.indices
+    assert sorted(together) == list(range(20))
 
-    held_out = {
-        "at random": sorted(random_part.indices),
-        "by group": by_group.tolist(),
-        "stratified": sorted(stratified),
-    }
-    for how, indices in held_out.items():
-        inside = torch.zeros(count, dtype=torch.bool)
-        inside[indices] = True
-        # Whoever is in both parts is known already: the test is too easy.
-        both = set(group[inside].tolist()) & set(group[~inside].tolist())
-        print(
-            f"{how:10} {len(indices)} held out, {smiles[inside].sum()} of",
-            end="",
-        )
-        print(f" {smiles.sum()} smiles; people on both sides: {len(both)}")
-        assert (len(both) == 0) == (how == "by group")
-    assert smiles[held_out["stratified"]].sum() == people // 4
+    again = random_split(numbers, [0.7, 0.15, 0.15], generator.manual_seed(0))
+    assert again[2].indices == test.indices  # the seed repeats the split
 
-    # One data set below, two transforms above: noise belongs to training.
-    noisy = Transformed(train, lambda index: index + 1000)
-    clean = Transformed(random_part, lambda index: index)
-    together = [number - 1000 for number in noisy] + list(clean)
-    assert sorted(together) == list(range(count))
-    print(f"training sample {noisy[0] - 1000} becomes {noisy[0]}", end="")
-    print(f", held-out sample {clean[0]} stays as it is")
-    return held_out
+    augmented = Transformed(train, torch.neg)  # the minus sign shows it
+    print(f"train[0] = {train[0]}, augmented[0] = {augmented[0]}")
+    assert augmented[0] == -train[0]
+    assert len(augmented) == 14
+    assert min(test) > 0
 
 
 # %%
-def weights_draw_a_rare_class_as_often(
-    *, common: int = 990, rare: int = 10, seed: int = 1
-) -> dict[str, list[int]]:
-    """A sampler that weighs by 1 / count shows all classes equally often.
+def a_split_by_group_keeps_each_person_on_one_side() -> None:
+    """A random split puts photographs of one person on both sides.
 
-    It draws with replacement: the ten rare samples come fifty times each, and
-    that makes them no more different. Returns how -> drawn of each class.
+    12 people are on 10 photographs each; a quarter is held out. A person whom
+    the model has seen is easier: the test flatters.
     """
-    labels = torch.tensor([0] * common + [1] * rare)
+    person = torch.arange(120) // 10  # 0 0 0 ... 11 11 11
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(120, generator=generator)
+        held_out = person[order[:30]].unique()
+        kept = person[order[30:]].unique()
+        on_both_sides = torch.isin(held_out, kept).sum()
+        assert on_both_sides >= 9  # for each of ten seeds
+    print(f"at random: {on_both_sides} of 12 people on both sides (seed 9)")
+
+    people = torch.randperm(12, generator=generator)
+    by_group = torch.isin(person, people[:3])  # 3 of 12 people, drawn
+    held_out = person[by_group].unique()
+    kept = person[~by_group].unique()
+    on_both_sides = torch.isin(held_out, kept).sum()
+    print("by group:  people", held_out.tolist(), "are held out,")
+    print(f"           {on_both_sides} of 12 people on both sides")
+    assert by_group.sum() == 30
+    assert len(held_out) == 3
+    assert len(kept) == 9
+    assert on_both_sides == 0
+
+
+# %%
+def draw_of_each_class(
+    labels: Tensor, fraction: float, generator: torch.Generator
+) -> Tensor:
+    """Return indices of that fraction of each class, drawn at random."""
+    drawn = []
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        order = torch.randperm(len(members), generator=generator)
+        count = round(fraction * len(members))
+        drawn.append(members[order[:count]])
+    return torch.cat(drawn)
+
+
+def a_stratified_split_keeps_the_class_proportions() -> None:
+    """Stratified: the same fraction of each class is held out.
+
+    12 of 120 photographs show a smile; a quarter is held out, so 3 of the 30
+    should. A random split has 3 on average, and now and then almost none.
+    """
+    smile = torch.arange(120) % 10 == 0
+    at_random = []
+    stratified = []
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(120, generator=generator)
+        at_random.append(smile[order[:30]].sum().item())
+        held_out = draw_of_each_class(smile, 0.25, generator)
+        stratified.append(smile[held_out].sum().item())
+        assert len(held_out.unique()) == 30
+
+    print("smiles among 30 held out, for ten seeds")
+    print("at random: ", at_random)
+    print("stratified:", stratified)
+    assert stratified == [3] * 10
+    assert min(at_random) <= 1
+    assert max(at_random) >= 5
+    assert abs(sum(at_random) / 10 - 3) < 1
+
+
+# %%
+def weighted_random_sampler_balances_classes() -> None:
+    """`WeightedRandomSampler` with 1 / count draws all classes as often.
+
+    990 samples of one class, 10 of the other. 1,000 draws are tosses of a coin:
+    500 of each class, give or take 63 (four standard deviations). It draws with
+    replacement: a rare sample comes 50 times, and is the same each time.
+    """
+    labels = torch.tensor([0] * 990 + [1] * 10)
     counts = labels.bincount()
-    total = len(labels)
-    sampler = WeightedRandomSampler(
-        (1 / counts)[labels],  # (total,), a weight for each sample
-        num_samples=total,
-        generator=torch.Generator().manual_seed(seed),
+    weights = (1 / counts)[labels]  # (1000,): the two classes weigh the same
+    assert_close(weights[labels == 0].sum(), weights[labels == 1].sum())
+
+    generator = torch.Generator().manual_seed(0)
+    sampler = WeightedRandomSampler(weights, 1000, generator=generator)
+    loader = DataLoader(labels, batch_size=100, sampler=sampler)
+    drawn = torch.cat(list(loader)).bincount()
+    print("samples of each class:", counts.tolist())
+    print("drawn of each class:  ", drawn.tolist())
+    assert counts.tolist() == [990, 10]
+    assert drawn.sum() == 1000
+    assert abs(drawn[1] - 500) < 63
+
+    often = torch.tensor(list(sampler)).bincount(minlength=1000)
+    print("the rare ones, each:  ", often[990:].tolist(), "times")
+    print(f"the others, each:      {often[:990].max()} times at most")
+    assert often[990:].min() > 20  # 50, give or take four times 6.9
+    assert often[990:].max() < 80
+    assert often[:990].max() < 10
+
+
+# %% [markdown]
+# ## Images of your own
+# A folder for each class, or a CSV with the label of each file. The sections
+# of this chapter build `read_image` and `ImageList`, and use them further on.
+
+
+# %%
+def image_folder_takes_the_class_from_the_folder(
+    train: tuple[Tensor, Tensor],
+) -> None:
+    """`ImageFolder`: a folder for each class; classes sorted by name.
+
+    Images of one batch need one size, so `v2.Resize` comes first.
+    """
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
+    to_tensor = v2.Compose(
+        [
+            v2.Resize((32, 24)),  # height, width
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+        ]
     )
-    # Weights need not add up to 1; each class has the same sum, and so a half.
-    samplers = {"as they come": None, "weighted": sampler}
-    drawn = {}
-    for how, sampler in samplers.items():
-        loader = DataLoader(TensorDataset(labels), 100, sampler=sampler)
-        seen = torch.cat([batch for (batch,) in loader])
-        drawn[how] = seen.bincount(minlength=2).tolist()
-        print(f"{how:12}  common {drawn[how][0]:4}  rare {drawn[how][1]:4}")
-    assert drawn["as they come"] == [common, rare]
-    # Tosses of a coin: half of them, give or take four standard deviations.
-    assert abs(drawn["weighted"][1] - total / 2) < 4 * math.sqrt(total / 4)
-    return drawn
+    with tempfile.TemporaryDirectory() as folder:
+        for index in range(6):
+            picture = Image.fromarray((255 * train[0][index, 0]).byte().numpy())
+            name = ["dog", "cat", "cat"][index % 3]
+            path = Path(folder, name, f"{index}.png")
+            path.parent.mkdir(exist_ok=True)
+            picture.save(path)
+            print("written:", f"{name}/{index}.png", picture.size)
+
+        dataset = ImageFolder(folder, to_tensor)
+        images, targets = next(iter(DataLoader(dataset, batch_size=6)))
+    print("class_to_idx:", dataset.class_to_idx)
+    print("targets:     ", targets.tolist())
+    print("images:      ", tuple(images.shape), images.dtype)
+    assert dataset.classes == ["cat", "dog"]
+    assert dataset.class_to_idx == {"cat": 0, "dog": 1}
+    assert targets.tolist() == [0, 0, 0, 0, 1, 1]
+    assert images.shape == (6, 3, 32, 24)  # RGB, even where files are grey
+    assert 0 <= images.min() < 0.1 < 0.5 < images.max() <= 1
+
+
+# %%
+def read_image(path: Path) -> Image.Image:
+    """Return the image in RGB, upright, on white, in 8 bits a channel.
+
+    Raises `OSError` with the path for what cannot be read.
+    """
+    too_large = Image.DecompressionBombError
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of much that Pillow can read
+            with Image.open(path) as file:
+                # A telephone does not turn the pixels, it notes the turn.
+                image = ImageOps.exif_transpose(file)
+    except (OSError, SyntaxError, ValueError, too_large) as error:
+        reason = getattr(error, "strerror", None) or "not a whole image"
+        if isinstance(error, UnidentifiedImageError):
+            reason = "no format that Pillow reads"
+        raise OSError(f"{path}: {reason}") from None
+    if image.mode[0] in "IF":  # 16 or 32 bits, or floats
+        image = to_8_bits(image)
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return white.convert("RGB")
+
+
+def to_8_bits(image: Image.Image) -> Image.Image:
+    """Return the image in 8 bits: its darkest value 0, its brightest 255."""
+    values = np.array(image, dtype=np.float64)
+    values = np.nan_to_num(values, posinf=0, neginf=0)
+    above = values - values.min()
+    grey = 255 * above / max(above.max(), 1e-9)  # of equal values: black
+    return Image.fromarray(grey.round().astype(np.uint8))
+
+
+def exif_transpose_turns_a_photograph_upright() -> None:
+    """A telephone notes in EXIF how to turn a photograph: turn it.
+
+    The file below has 3 x 2 pixels, its top left one red, and orientation 6:
+    a quarter to the right. So 2 x 3, and red at the top right.
+    """
+    picture = Image.new("RGB", (3, 2), "blue")
+    picture.putpixel((0, 0), (255, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the tag named Orientation
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "photo.png")
+        picture.save(path, exif=exif)
+        raw = Image.open(path).convert("RGB")
+        upright = read_image(path)
+    print("Image.open(path):", raw.size, "red at (0, 0):", raw.getpixel((0, 0)))
+    print("read_image(path):", upright.size, "red at (1, 0):", end=" ")
+    print(upright.getpixel((1, 0)))
+    assert raw.size == (3, 2)
+    assert raw.getpixel((0, 0)) == (255, 0, 0)
+    assert upright.size == (2, 3)
+    assert upright.getpixel((1, 0)) == (255, 0, 0)
+    assert upright.getpixel((0, 0)) == (0, 0, 255)
+
+
+# %%
+def alpha_is_pasted_on_white() -> None:
+    """`convert("RGB")` drops alpha: black on transparent is all black.
+
+    Alpha says how much a pixel covers: 0 nothing, 255 all. Drawn on white, a
+    pixel of value v is (alpha * v + (255 - alpha) * 255) / 255.
+    """
+    picture = Image.new("RGBA", (3, 1), (0, 0, 0, 0))  # black, transparent
+    picture.putpixel((1, 0), (0, 0, 0, 255))  # black, covers all
+    picture.putpixel((2, 0), (100, 100, 100, 51))  # grey, covers a fifth
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "logo.png")
+        picture.save(path)
+        dropped = list(Image.open(path).convert("L").tobytes())
+        on_white = list(read_image(path).convert("L").tobytes())
+    print("grey, alpha:    (0, 0) (0, 255) (100, 51)")
+    print('convert("L"):  ', dropped)
+    print("read_image:    ", on_white)
+    assert dropped == [0, 0, 100]
+    assert on_white == [255, 0, 224]  # (51 * 100 + 204 * 255) / 255 = 224
+
+
+# %%
+def sixteen_bits_are_stretched_to_eight() -> None:
+    """16-bit files often use few of their values: divided by 256, black.
+
+    Here they run from 300 to 700. `read_image` maps the darkest to 0 and the
+    brightest to 255. Where the values themselves count (heights, Hounsfield
+    units), keep them: `torch.from_numpy(np.array(image))`.
+    """
+    values = np.array([[300, 400, 700]], dtype=np.uint16)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "microscope.png")
+        Image.fromarray(values).save(path)
+        wrong = np.array(Image.open(path)) // 256
+        right = np.array(read_image(path))[:, :, 0]
+    print("values in the file:", values.tolist())
+    print("divided by 256:    ", wrong.tolist())
+    print("read_image:        ", right.tolist())
+    assert wrong.tolist() == [[1, 1, 2]]
+    assert right.tolist() == [[0, 64, 255]]  # 255 * 100 / 400 = 63.75
+
+
+# %%
+class ImageList(Dataset):
+    """Image files and their labels: samples are (image, number of class)."""
+
+    def __init__(
+        self,
+        folder: Path,
+        names: list[str],
+        labels: list[str],
+        classes: list[str] | None = None,
+        transform: Callable | None = None,
+        target_transform: Callable | None = None,
+    ):
+        """Read no image yet. `classes` are sorted; labels 2 before 10."""
+        self.paths = [Path(folder, name) for name in names]
+        self.classes = classes or sorted(set(labels))
+        if classes is None:
+            with contextlib.suppress(ValueError):  # words stay as they are
+                self.classes.sort(key=float)
+        number = {label: n for n, label in enumerate(self.classes)}
+        unknown = set(labels) - set(number)
+        if unknown:
+            raise ValueError(f"labels without a class: {sorted(unknown)}")
+        self.targets = [number[label] for label in labels]
+        self.transform = transform
+        self.target_transform = target_transform
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple:
+        """Read one image, when it is asked for."""
+        image = read_image(self.paths[index])
+        target = self.targets[index]
+        if self.transform:
+            image = self.transform(image)
+        if self.target_transform:
+            target = self.target_transform(target)
+        return image, target
+
+
+def one_hot(target: int) -> Tensor:
+    """Return a class number as a 1 among zeros, for two classes."""
+    return F.one_hot(torch.tensor(target), num_classes=2)
+
+
+def a_csv_of_labels_and_a_folder_are_a_dataset() -> None:
+    """A folder of images and a CSV of labels: a `Dataset` of 20 lines.
+
+    `transform` works on the image, `target_transform` on the class number.
+    """
+    from torchvision.transforms import v2
+
+    with tempfile.TemporaryDirectory() as folder:
+        Image.new("RGB", (2, 3), "red").save(Path(folder, "a.png"))
+        Image.new("L", (2, 3), 128).save(Path(folder, "b.bmp"))
+        table = Path(folder, "labels.csv")
+        table.write_text("file,label\na.png,dog\nb.bmp,cat\n")
+
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))  # a dict for each row
+        names = [row["file"] for row in rows]
+        labels = [row["label"] for row in rows]
+        dataset = ImageList(folder, names, labels, None, v2.ToImage(), one_hot)
+        print("rows[1]:", rows[1])
+        print("classes:", dataset.classes)
+        assert rows[1] == {"file": "b.bmp", "label": "cat"}
+        assert dataset.classes == ["cat", "dog"]
+        assert len(dataset) == 2
+
+        image, target = dataset[1]  # grey becomes RGB
+        print("dataset[1]:", tuple(image.shape), "target", target.tolist())
+        assert image.shape == (3, 3, 2)  # channels, height, width
+        assert torch.all(image == 128)
+        assert target.tolist() == [1, 0]
+
+        images, targets = next(iter(DataLoader(dataset, batch_size=2)))
+        print("batch:", tuple(images.shape), "targets", targets.tolist())
+        assert images[:, 0, 0, 0].tolist() == [255, 128]  # the red of each
+        assert targets.tolist() == [[0, 1], [1, 0]]
+
+
+# %%
+def classes_are_shared_by_train_and_test() -> None:
+    """Numbered for each file alone, an owl is 2 in one and 1 in the other.
+
+    So the test set gets `classes=` of the training set; a label that is not
+    among them is an error. Labels that are numbers are sorted as numbers.
+    """
+    train = ImageList(".", ["a", "b", "c"], ["owl", "cat", "dog"])
+    wrong = ImageList(".", ["d", "e"], ["dog", "owl"])
+    right = ImageList(".", ["d", "e"], ["dog", "owl"], classes=train.classes)
+    print("train classes:          ", train.classes)
+    print("train: owl, cat, dog are", train.targets)
+    print("test, numbered alone:    dog, owl are", wrong.targets)
+    print("test, classes of train:  dog, owl are", right.targets)
+    assert train.classes == ["cat", "dog", "owl"]
+    assert train.targets == [2, 0, 1]
+    assert wrong.targets == [0, 1]
+    assert right.targets == [1, 2]
+
+    with caught(ValueError, "labels without a class: ['fox']"):
+        ImageList(".", ["f"], ["fox"], train.classes)
+    ImageList(".", ["f"], ["cat"], train.classes)  # right: a known label
+
+    numbers = ImageList(".", ["a", "b", "c"], ["10", "9", "1"])
+    print("labels 10, 9, 1: classes", numbers.classes)
+    assert numbers.classes == ["1", "9", "10"]
+    assert numbers.targets == [2, 1, 0]
+
+
+# %%
+def look_at_every_image(dataset: ImageList) -> tuple[list, dict, list]:
+    """Return indices that can be read, how many of each size, and errors."""
+    readable = []
+    sizes = collections.Counter()
+    errors = []
+    for index, path in enumerate(dataset.paths):
+        try:
+            width, height = read_image(path).size
+        except OSError as error:
+            errors.append(str(error))
+        else:
+            readable.append(index)
+            sizes[f"{width} x {height}"] += 1
+    return readable, sizes, errors
+
+
+def image_list_is_read_once_before_training(own: ImageList | None) -> None:
+    """One look at every file, before hours of training depend on it.
+
+    With `--images DIR --labels CSV` the files are yours.
+    """
+    from torchvision.transforms import v2
+
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = own
+        if own is None:
+            Image.new("RGB", (28, 20), "red").save(Path(folder, "a.png"))
+            Image.new("L", (56, 40), 200).save(Path(folder, "b.jpg"))
+            Path(folder, "c.png").write_bytes(b"\x89PNG\r\n\x1a\n, cut")
+            names = ["a.png", "b.jpg", "c.png", "lost.png"]
+            dataset = ImageList(folder, names, ["cat", "dog", "cat", "dog"])
+        readable, sizes, errors = look_at_every_image(dataset)
+        print(len(dataset), "images in the table,", end=" ")
+        print(len(dataset.classes), "classes;", len(readable), "can be read")
+        print(*[f"{count:,} of {size}" for size, count in sizes.most_common(3)])
+        for error in errors[:3]:
+            print("cannot be read:", error)
+        print(f"{len(errors):,} cannot be read")
+        if not readable:
+            raise SystemExit("--images: none of them can be read")
+
+        # One size for all, and a subset without those that cannot be read.
+        dataset.transform = v2.Compose([v2.Resize((32, 24)), v2.ToImage()])
+        loader = DataLoader(Subset(dataset, readable), batch_size=16)
+        images, targets = next(iter(loader))
+        print("first batch:", tuple(images.shape), images.dtype)
+    assert len(readable) + len(errors) == len(dataset)
+    assert images.shape == (min(16, len(readable)), 3, 32, 24)
+    if own is None:
+        assert readable == [0, 1]
+        assert sizes == {"28 x 20": 1, "56 x 40": 1}
+        assert errors[0].endswith("c.png: no format that Pillow reads")
+        assert errors[1].endswith("lost.png: No such file or directory")
+        assert targets.tolist() == [0, 1]
+
+
+# %%
+def mean_and_std_of_each_channel_come_from_a_loader() -> None:
+    """Sums over batches give mean and standard deviation of all pixels.
+
+    std^2 = mean(x^2) - mean(x)^2. The mean of the std of each batch is another
+    number, too small. 50 images, (3, 4, 5), in batches of 8: the last has 2.
+    """
+    generator = torch.Generator().manual_seed(0)
+    level = torch.rand(50, 3, 1, 1, generator=generator)  # dark, bright ones
+    noise = torch.rand(50, 3, 4, 5, generator=generator)
+    images = level * torch.tensor([1.0, 0.5, 0.2]).view(3, 1, 1) + 0.1 * noise
+    loader = DataLoader(images, batch_size=8)
+
+    count = 0
+    total = torch.zeros(3)
+    squares = torch.zeros(3)
+    for batch in loader:  # (batch, 3, height, width)
+        count += batch[:, 0].numel()  # pixels in a channel
+        total += batch.sum(dim=(0, 2, 3))
+        squares += (batch**2).sum(dim=(0, 2, 3))
+    mean = total / count
+    std = (squares / count - mean**2).sqrt()
+
+    first = next(iter(loader))
+    print("mean of a channel:    ", mean)
+    print("std of a channel:     ", std)
+    print("std of the first batch", first.std(dim=(0, 2, 3)))
+    assert count == 50 * 4 * 5
+    assert_close(mean, images.mean(dim=(0, 2, 3)))
+    assert_close(std, images.std(dim=(0, 2, 3), correction=0))
+    assert (first.std(dim=(0, 2, 3)) / std - 1).abs().max() > 0.1
+    assert_close(mean, torch.tensor([0.5, 0.25, 0.1]) + 0.05, atol=0.1, rtol=0)
+    assert mean[0] > mean[1] > mean[2]
+
+
+# %%
+def v2_normalize_gives_mean_0_and_std_1(train: tuple[Tensor, Tensor]) -> None:
+    """`ToImage`, `ToDtype(scale=True)`, `Normalize`: bytes to mean 0, std 1.
+
+    x = (byte / 255 - mean) / std, with mean and std of the training images,
+    for whichever images. (height, width) becomes (channels, height, width).
+    """
+    from torchvision.transforms import v2
+
+    images = train[0]
+    mean = images.mean().item()
+    std = images.std().item()
+    pixels = (255 * images[0, 0]).round().byte()  # (28, 28)
+    picture = Image.fromarray(pixels.numpy())
+
+    image = v2.ToImage()(picture)
+    scaled = v2.ToDtype(torch.float32, scale=True)(image)
+    normalized = v2.Normalize([mean], [std])(scaled)
+    print("picture:  ", picture.size, picture.mode)
+    print("ToImage:  ", tuple(image.shape), image.dtype, image.max().item())
+    print(f"ToDtype:   {scaled.dtype}, {scaled.min():.3f}..{scaled.max():.3f}")
+    print(f"Normalize: {normalized.min():.3f}..{normalized.max():.3f}")
+    assert torch.equal(image.as_subclass(Tensor), pixels[None])
+    assert_close(scaled.as_subclass(Tensor), pixels[None] / 255)
+    by_hand = (pixels[None] / 255 - mean) / std
+    assert_close(normalized.as_subclass(Tensor), by_hand)
+
+    normalized = v2.Normalize([mean], [std])(images)
+    print(f"all images: mean {mean:.3f}, std {std:.3f};", end="")
+    print(f" normalized: {abs(normalized.mean()):.3f}, {normalized.std():.3f}")
+    assert_close(normalized.mean(), torch.tensor(0.0), atol=1e-3, rtol=0)
+    assert_close(normalized.std(), torch.tensor(1.0), atol=1e-3, rtol=0)
+
+
+# %%
+def height_and_width(image: Tensor) -> tuple[int, int]:
+    """Return the height and width of what is white in (1, 1, h, w)."""
+    rows, columns = (image[0, 0] > 0.5).nonzero().T
+    height = rows.max() - rows.min() + 1
+    width = columns.max() - columns.min() + 1
+    return height.item(), width.item()
+
+
+def affine_grid_needs_the_aspect_ratio(device: torch.device) -> None:
+    """`affine_grid` counts in half heights and widths, not in pixels.
+
+    The matrix says where each new pixel is read. A turn by 90 degrees reads
+    across -sin(90) * y, along sin(90) * x. On an image 60 high and 180 wide, a
+    half width is three half heights, so -1 becomes -60/180, and 1 180/60.
+    """
+    image = torch.zeros(1, 1, 60, 180, device=device)
+    image[:, :, 10:50, 70:110] = 1  # a square, 40 x 40
+
+    turn = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]], device=device)
+    grid = F.affine_grid(turn, image.shape, align_corners=False)
+    wrong = F.grid_sample(image, grid, align_corners=False)
+
+    turn[0, 0, 1] *= 60 / 180
+    turn[0, 1, 0] *= 180 / 60
+    grid = F.affine_grid(turn, image.shape, align_corners=False)
+    right = F.grid_sample(image, grid, align_corners=False)
+    print("the square before:         ", height_and_width(image))
+    print("turned, cos and sin alone: ", height_and_width(wrong))
+    print("turned, with height / width", height_and_width(right))
+    assert height_and_width(image) == (40, 40)
+    assert height_and_width(wrong) == (14, 120)
+    assert height_and_width(right) == (40, 40)
+
+    # `random_affine`, which moves the digits of this script, does it so.
+    torch.manual_seed(0)
+    turned = random_affine(image, degrees=45, scale=0, shear=0, shift=0)
+    rows, columns = (turned[0, 0] > 0.5).nonzero().T
+    assert_close(rows.float().std(), columns.float().std(), rtol=0.05, atol=0)
+
+
+# %%
+def v2_moves_image_and_boxes_together() -> None:
+    """`tv_tensors.BoundingBoxes` go through a transform with their image.
+
+    A box is (left, top, width, height). The second method looks for white
+    pixels. A flip of 28 columns takes left to 28 - left - width.
+    """
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    image = torch.zeros(1, 20, 28)
+    image[:, 6:16, 4:7] = 1  # rows 6 to 15, columns 4 to 6
+    boxes = tv_tensors.BoundingBoxes(
+        [[4, 6, 3, 10]], format="XYWH", canvas_size=(20, 28)
+    )
+    flip = v2.RandomHorizontalFlip(p=1.0)
+    pad = v2.Pad([8, 2, 0, 0])  # left, top, right, bottom
+    moved, moved_boxes = pad(*flip(tv_tensors.Image(image), boxes))
+
+    rows, columns = moved[0].nonzero().T
+    print("box before:        ", boxes.tolist())
+    print("flipped and padded:", moved_boxes.tolist())
+    print("white: columns from", columns.min().item(), end="")
+    print(", rows from", rows.min().item())
+    assert moved.shape == (1, 22, 36)
+    assert moved_boxes.tolist() == [[8 + 28 - 4 - 3, 2 + 6, 3, 10]]
+    assert columns.min() == moved_boxes[0, 0] == 29
+    assert rows.min() == moved_boxes[0, 1] == 8
+    assert columns.max() - columns.min() + 1 == 3
+    assert rows.max() - rows.min() + 1 == 10
+
+
+# %%
+def augmentation_makes_another_image_at_each_look(
+    train: tuple[Tensor, Tensor], figures: Path
+) -> None:
+    """A random transform gives another image each time one is asked for.
+
+    So an epoch has images that no other epoch had. The figure shows three
+    digits as they are, and five times moved.
+    """
+    from torchvision.transforms import v2
+
+    torch.manual_seed(0)
+    augment = v2.RandomAffine(15, translate=(0.1, 0.1), scale=(0.8, 1.2))
+    figure, panels = plt.subplots(3, 6, figsize=(8, 4.2), layout="constrained")
+    for row in range(3):
+        image = train[0][row]  # (1, 28, 28)
+        looks = [image]
+        for _ in range(5):
+            looks.append(augment(image))
+        different = torch.stack(looks).flatten(1).unique(dim=0)
+        print(f"digit {row}: {len(different)} different images of 6")
+        assert len(different) == 6
+        for column in range(6):
+            panel = panels[row, column]
+            panel.imshow(looks[column][0].tolist(), cmap="gray")
+            panel.axis("off")
+    panels[0, 0].set_title("before")
+    panels[0, 1].set_title("after, five times")
+    save_figure(figure, "dataloader_transforms", figures)
+
+
+# %% [markdown]
+# ## Tables and text
+# Rows of numbers become a float32 tensor, words become numbers, and texts of
+# different length become a batch with padding. The vocabulary uses `tokens_of`.
+
+
+# %%
+class NumberTable(Dataset):
+    """The numbers of a CSV file, normalized: samples are (x, y), float32.
+
+    `target` is the column of y. A test set gets mean and std of the training
+    set. Raises `ValueError` for a cell that is no number.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        target: str,
+        mean: Tensor | None = None,
+        std: Tensor | None = None,
+    ):
+        header, *rows = read_rows(path)
+        values = []
+        for row in rows:
+            try:
+                values.append([float(cell) for cell in row])
+            except ValueError as error:
+                raise ValueError(f"{path}, row {row}: {error}") from None
+        table = torch.tensor(values, dtype=torch.float32)
+        place = header.index(target)
+        self.y = table[:, place]  # (rows,)
+        self.x = torch.cat([table[:, :place], table[:, place + 1 :]], dim=1)
+        if mean is None:
+            mean, std = self.x.mean(dim=0), self.x.std(dim=0)
+        self.mean = mean
+        self.std = std.clamp(min=1e-6)  # a column of equal values has 0
+        self.x = (self.x - self.mean) / self.std
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.y)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return the normalized numbers of a row, (columns,), and its y."""
+        return self.x[index], self.y[index]
+
+
+def normalize_test_data_by_the_training_statistics() -> None:
+    """Mean and std come from the training rows, for test rows as well.
+
+    Normalized by its own mean, a test set of large flats looks average. Areas
+    in training 40, 60, 80: mean 60, std 20; so 100 is (100 - 60) / 20 = 2.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "train.csv")
+        path.write_text("price;area;floor\n90;40;1\n110;60;1\n150;80;1\n")
+        test_path = Path(folder, "test.csv")
+        test_path.write_text("price;area;floor\n190;100;1\n230;120;1\n")
+        train = NumberTable(path, "price")
+        wrong = NumberTable(test_path, "price")
+        right = NumberTable(test_path, "price", train.mean, train.std)
+        test_path.write_text("price;area;floor\n190;;1\n")
+        with caught(ValueError, "could not convert string to float: ''"):
+            NumberTable(test_path, "price")
+        test_path.write_text("price;area;floor\n190;100;1\n")  # right: a number
+
+    print("training area 40, 60, 80:    ", train.x[:, 0].tolist())
+    print("test 100, 120, own mean:     ", wrong.x[:, 0].tolist())
+    print("test 100, 120, training mean:", right.x[:, 0].tolist())
+    assert_close(train.x[:, 0], torch.tensor([-1.0, 0.0, 1.0]))
+    assert_close(wrong.x[:, 0], torch.tensor([-0.5, 0.5]).mul(math.sqrt(2)))
+    assert_close(right.x[:, 0], torch.tensor([2.0, 3.0]))
+    assert train.x[:, 1].tolist() == [0, 0, 0]  # all on floor 1: not nan
+    x, y = right[1]
+    assert_close(x, torch.tensor([3.0, 0.0]))
+    assert y == 230
+    assert len(right) == 2
+
+
+# %%
+class TextFolder(Dataset):
+    """UTF-8 files in a folder for each class: samples are (text, class)."""
+
+    def __init__(self, folder: Path, classes: list[str] | None = None):
+        self.paths = sorted(Path(folder).glob("*/*.txt"))
+        if not self.paths:
+            raise ValueError(f"{folder}: no files CLASS/NAME.txt")
+        names = {path.parent.name for path in self.paths}
+        self.classes = classes or sorted(names)
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[str, int]:
+        """Return the text of a file and the number of its class."""
+        path = self.paths[index]
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: not UTF-8") from None
+        return text, self.classes.index(path.parent.name)
+
+
+def a_folder_of_texts_gives_text_and_label() -> None:
+    """Labelled texts: a batch is a list of texts and a tensor of classes."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "good").mkdir()
+        Path(folder, "bad").mkdir()
+        Path(folder, "good", "1.txt").write_text("A fine film.")
+        Path(folder, "good", "2.txt").write_text("I laughed.")
+        Path(folder, "bad", "1.txt").write_text("Too long.")
+        dataset = TextFolder(folder)
+        texts, targets = next(iter(DataLoader(dataset, batch_size=3)))
+        Path(folder, "bad", "1.txt").write_bytes(b"Sch\xf6n")  # Latin-1
+        with caught(ValueError, "1.txt: not UTF-8"):
+            dataset[0]
+        Path(folder, "bad", "1.txt").write_text("Fine.")  # right: UTF-8
+        assert dataset[0] == ("Fine.", 0)
+    print("classes:", dataset.classes)
+    print("texts:  ", texts)
+    print("targets:", targets)
+    assert dataset.classes == ["bad", "good"]
+    assert list(texts) == ["Too long.", "A fine film.", "I laughed."]
+    assert targets.tolist() == [0, 1, 1]
+    assert len(dataset) == 3
+
+
+# %%
+def tokens_of(text: str) -> list[str]:
+    """Return words and single signs of a text in any script.
+
+    Letters (L), the marks on them (M) and digits (N) form a word; any other
+    sign stands alone. NFC makes one letter of u and two dots.
+    """
+    text = unicodedata.normalize("NFC", text.casefold())
+    spaced = ""
+    for sign in text:
+        if unicodedata.category(sign)[0] in "LMN":
+            spaced += sign
+        else:
+            spaced += f" {sign} "
+    return spaced.split()
+
+
+def a_tokenizer_for_any_script_asks_unicode() -> None:
+    r"""`[a-z]+` splits a word at each letter that English does not have.
+
+    Even `\w` does not match the vowel signs of Hindi. `unicodedata` knows the
+    letters of all scripts. Chinese has no spaces: take `list(text)` there.
+    """
+    german = "M\u00fcller's Gr\u00fc\u00dfe"
+    wrong = re.findall("[a-z]+", german.lower())
+    right = tokens_of(german)
+    print("text:    ", ascii(german))
+    print("[a-z]+:  ", wrong)
+    print("Unicode: ", ascii(right))
+    assert wrong == ["m", "ller", "s", "gr", "e"]
+    assert right == ["m\u00fcller", "'", "s", "gr\u00fcsse"]
+
+    hindi = "\u0928\u092e\u0938\u094d\u0924\u0947 \u091c\u0917"  # two words
+    wrong = re.findall(r"\w+", hindi)
+    right = tokens_of(hindi)
+    print(f"two words of Hindi: {len(wrong)} by \\w+, {len(right)} by Unicode")
+    assert len(wrong) == 3
+    assert right == hindi.split()
+
+    assert tokens_of("Mu\u0308ller, 1 test_2!") == tokens_of(
+        "M\u00fcller , 1 TEST _ 2 !"
+    )
+    russian = "\u043f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440"
+    assert tokens_of(russian) == [russian[:6], ",", russian[-3:]]
 
 
 # %%
 class Vocabulary:
-    """The words of some texts, numbered; 0 is padding, 1 is any other word."""
+    """Numbers of words: 0 is padding, 1 any word that is not known."""
 
     def __init__(self, texts: list[str], minimum: int = 2):
-        """Number the words that stand in the texts `minimum` times or more."""
+        """Number the words that stand in `texts` at least `minimum` times."""
         counts = collections.Counter()
         for text in texts:
-            counts.update(self.tokens(text))
-        # A word met once teaches nothing; the frequent ones come first.
-        known = [
-            word for word, count in counts.most_common() if count >= minimum
-        ]
-        self.words = ["<pad>", "<unk>", *known]
-        self.numbers = {word: number for number, word in enumerate(self.words)}
-
-    def __len__(self) -> int:
-        """Return how many numbers there are."""
-        return len(self.words)
-
-    @staticmethod
-    def tokens(text: str) -> list[str]:
-        """Return words, numbers and single signs, in small letters."""
-        return re.findall(r"[a-z]+|[0-9]+|[^a-z0-9\s]", text.lower())
+            counts.update(tokens_of(text))
+        self.words = ["<pad>", "<unk>"]
+        for word, count in counts.most_common():
+            if count >= minimum:
+                self.words.append(word)
+        self.numbers = {word: n for n, word in enumerate(self.words)}
 
     def encode(self, text: str) -> list[int]:
-        """Return the number of each token, 1 for those that are not known."""
-        return [self.numbers.get(token, 1) for token in self.tokens(text)]
+        """Return the number of each word."""
+        return [self.numbers.get(word, 1) for word in tokens_of(text)]
 
-    def decode(self, numbers: list[int]) -> list[str]:
-        """Return the word behind each number."""
-        return [self.words[number] for number in numbers]
+    def decode(self, numbers: list[int]) -> str:
+        """Return the words behind the numbers."""
+        return " ".join(self.words[number] for number in numbers)
 
 
-def words_become_numbers(*, minimum: int = 2) -> dict[str, object]:
-    """A vocabulary numbers the words it knows; all others share one number.
+def a_vocabulary_comes_from_training_texts_alone() -> None:
+    """A `Vocabulary` numbers known words; all others share `<unk>`.
 
-    It is made from the training texts alone: three in four topics of Python's
-    own documentation. The fourth shows how many words are new. Returns the
-    vocabulary, and the fraction of unknown tokens on either side.
+    In use there are words that no training text had. A vocabulary that has
+    seen the test texts hides that.
     """
-    texts = list(topics.topics.values())
-    train = [text for place, text in enumerate(texts) if place % 4]
-    unseen = texts[::4]
-    vocabulary = Vocabulary(train, minimum)
-    known = vocabulary.words[2:]  # behind the two that stand for no word
-    print(f"{len(texts)} texts, {sum(map(len, texts)):,} characters", end="")
-    print(f"; {len(known):,} tokens stand {minimum} times or more", end="")
-    print(f" in {len(train)} of them")
-
-    # There and back again: every token returns, but for the unknown one.
-    sentence = "The class statement defines a flibbertigibbet."
-    numbers = vocabulary.encode(sentence)
-    words = vocabulary.decode(numbers)
-    print(sentence)
-    print("numbers", numbers)
-    print("words  ", " ".join(words))
-    tokens = Vocabulary.tokens(sentence)
-    assert words == [*tokens[:-2], "<unk>", "."]
-
-    unknown = {}
-    for name, part in {"training": train, "unseen": unseen}.items():
-        numbers = [
-            number for text in part for number in vocabulary.encode(text)
-        ]
-        unknown[name] = numbers.count(1) / len(numbers)
-        print(f"{name:8} texts: {len(numbers):7,} tokens", end="")
-        print(f", {unknown[name]:.2%} unknown")
-    assert 0 < unknown["training"] < unknown["unseen"] < 0.5
-    return {"vocabulary": vocabulary, **unknown}
+    train = ["the cat sat", "the dog sat", "the dog ran"]
+    test = "the owl sat"
+    vocabulary = Vocabulary(train)
+    numbers = vocabulary.encode(test)
+    print("training texts:", train)
+    print("words:   ", vocabulary.words)
+    print("test:    ", repr(test))
+    print("encoded: ", numbers)
+    print("decoded: ", repr(vocabulary.decode(numbers)))
+    assert vocabulary.words == ["<pad>", "<unk>", "the", "sat", "dog"]
+    assert numbers == [2, 1, 3]
+    assert vocabulary.decode(numbers) == "the <unk> sat"
+    assert vocabulary.encode("cat") == [1]  # once alone teaches nothing
+    assert Vocabulary(train, minimum=1).encode("cat") == [5]
 
 
 # %%
-def pad_passages(passages: list[list[int]]) -> dict[str, Tensor]:
-    """Stack passages of different lengths: padded, with lengths and a mask.
+def pad_texts(
+    samples: list[tuple[list[int], int]],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return word numbers (batch, longest), lengths and classes (batch,)."""
+    # An empty text would become float32: so the type is said.
+    texts = [torch.tensor(text, dtype=torch.long) for text, _ in samples]
+    lengths = torch.tensor([len(text) for text in texts])
+    classes = torch.tensor([label for _, label in samples])
+    return pad_sequence(texts, batch_first=True), lengths, classes
 
-    No lambda, since a worker finds it by its name. Returns numbers and mask,
-    (batch, longest), and lengths (batch,).
+
+def pad_sequence_pads_texts_and_a_mask_tells_where() -> None:
+    """Texts of different length: `pad_sequence` to the longest, and a mask.
+
+    Place t is real where t < length. A mean over words must use the mask.
     """
-    numbers = pad_sequence(
-        [torch.tensor(passage) for passage in passages], batch_first=True
-    )
-    lengths = torch.tensor([len(passage) for passage in passages])
-    # Place 5 is real where a passage has more than 5 words.
-    mask = torch.arange(numbers.shape[1]) < lengths[:, None]
-    return {"numbers": numbers, "lengths": lengths, "mask": mask}
+    samples = [([5, 6, 7], 1), ([8], 0), ([], 0)]
+    loader = DataLoader(samples, batch_size=3, collate_fn=pad_texts)
+    numbers, lengths, classes = next(iter(loader))
+    mask = torch.arange(numbers.shape[1]) < lengths[:, None]  # (batch, longest)
+    print("samples:", samples)
+    print("numbers:", numbers.tolist(), numbers.dtype)
+    print("lengths:", lengths.tolist(), " classes:", classes.tolist())
+    print("mask:   ", mask.int().tolist())
+    assert numbers.tolist() == [[5, 6, 7], [8, 0, 0], [0, 0, 0]]
+    assert numbers.dtype == torch.int64
+    assert lengths.tolist() == [3, 1, 0]
+    assert classes.tolist() == [1, 0, 0]
+    assert mask.int().tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
+
+    empty, _, _ = pad_texts([([], 0), ([], 1)])
+    assert empty.dtype == torch.int64
+    assert torch.tensor([]).dtype == torch.float32
 
 
+# %%
 class SimilarLengths(Sampler):
-    """Batches of passages that are about as long, in random order.
+    """Batches of texts that are about as long, in random order."""
 
-    The samples are shuffled, each pool of many batches is sorted by length and
-    cut, and the batches are shuffled: every epoch puts others together.
-    """
-
-    def __init__(self, lengths, batch_size, generator, pool=50):
-        self.lengths, self.batch_size = lengths, batch_size
-        self.generator, self.pool = generator, pool * batch_size
+    def __init__(
+        self, lengths: list[int], batch_size: int, generator: torch.Generator
+    ):
+        self.lengths = torch.tensor(lengths)
+        self.batch_size = batch_size
+        self.generator = generator
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -738,462 +1177,738 @@ class SimilarLengths(Sampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the indices of each batch."""
+        # Shuffle, so that texts of one length come in an order of their own.
         order = torch.randperm(len(self.lengths), generator=self.generator)
-        batches = []
-        for pool in order.split(self.pool):
-            pool = sorted(pool.tolist(), key=self.lengths.__getitem__)
-            for start in range(0, len(pool), self.batch_size):
-                batches.append(pool[start : start + self.batch_size])
+        sorted_by_length = self.lengths[order].argsort(stable=True)
+        batches = order[sorted_by_length].split(self.batch_size)
         for place in torch.randperm(len(batches), generator=self.generator):
-            yield batches[place]
+            yield batches[place].tolist()
 
 
-def batches_of_like_length_waste_less_padding(
-    *, count: int = 2400, batch_size: int = 32
-) -> dict[str, float]:
-    """Texts are padded to the longest of their batch: put equals together.
+def a_batch_sampler_of_similar_lengths_saves_padding(count: int) -> None:
+    """A `batch_sampler` puts texts of like length together: less padding.
 
-    Lengths and mask say what is real, so that no result depends on padding.
-    Returns order -> the fraction of all numbers that is padding.
+    The texts are paragraphs of Python's own help. It yields whole batches of
+    indices, others in each epoch.
     """
-    parts = "\n\n".join(topics.topics.values()).split("\n\n")
-    passages = [re.findall(r"\w+", part.lower()) for part in parts]
-    words = sorted({word for passage in passages for word in passage})
-    number = {word: place for place, word in enumerate(words, 1)}  # 0 pads
-    passages = [[number[word] for word in part] for part in passages if part]
-    passages = passages[:count]
-    lengths = [len(passage) for passage in passages]
-    print(
-        f"{len(passages):,} passages of {min(lengths)} to {max(lengths)} words"
-    )
-
-    # Two passages by hand: the short one gets two zeros, and the mask says so.
-    batch = pad_passages([[5, 6, 7], [8]])
-    assert batch["numbers"].tolist() == [[5, 6, 7], [8, 0, 0]]
-    assert batch["mask"].tolist() == [[True, True, True], [True, False, False]]
-    # A sampler gives indices, a batch sampler whole lists of them.
+    paragraphs = "\n\n".join(topics.topics.values()).split("\n\n")
+    texts = [([1] * len(text.split()), 0) for text in paragraphs[:count]]
+    lengths = [len(words) for words, _ in texts]
     generator = torch.Generator().manual_seed(0)
-    similar = SimilarLengths(lengths, batch_size, generator)
-    orders = {
-        "shuffled": {
-            "batch_size": batch_size,
-            "shuffle": True,
-            "generator": generator,
-        },
-        "similar": {"batch_sampler": similar},
-    }
-    wasted = {}
-    for name, options in orders.items():
-        loader = DataLoader(passages, collate_fn=pad_passages, **options)
-        batches = list(loader)
-        real = sum(batch["lengths"].sum().item() for batch in batches)
-        cells = sum(batch["numbers"].numel() for batch in batches)
-        # No passage is lost, and the mask counts what the lengths count.
-        assert real == sum(lengths) and len(batches) == len(loader)
-        assert real == sum(batch["mask"].sum().item() for batch in batches)
-        wasted[name] = 1 - real / cells
-        print(f"{name:8}  {len(batches)} batches, {cells:7,} numbers", end="")
-        print(f", {wasted[name]:.1%} of them padding")
-    assert wasted["similar"] < wasted["shuffled"] / 2
-    return wasted
+    shuffled = DataLoader(
+        texts, 32, shuffle=True, generator=generator, collate_fn=pad_texts
+    )
+    sampler = SimilarLengths(lengths, 32, generator)
+    similar = DataLoader(texts, batch_sampler=sampler, collate_fn=pad_texts)
+
+    shuffled_cells = 0
+    for numbers, _, _ in shuffled:
+        shuffled_cells += numbers.numel()
+    similar_cells = 0
+    for numbers, _, _ in similar:
+        similar_cells += numbers.numel()
+    words = sum(lengths)
+    print(f"{len(texts)} texts of {min(lengths)} to {max(lengths)} words")
+    print(f"shuffled: {1 - words / shuffled_cells:.0%} of a batch is padding")
+    print(f"similar:  {1 - words / similar_cells:.0%} of a batch is padding")
+    assert 1 - words / shuffled_cells > 0.6
+    assert 0 < 1 - words / similar_cells < 0.3
+
+    first = list(sampler)
+    second = list(sampler)
+    assert len(first) == len(sampler) == len(similar)
+    assert sorted(sum(first, [])) == list(range(len(texts)))
+    assert first[0] not in second  # others are put together
+    longest = [max(lengths[index] for index in batch) for batch in first]
+    assert longest != sorted(longest)  # short and long batches in turn
 
 
 # %%
-def flatten_passages(passages: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Put passages end to end; offsets say where each of them begins.
+def pack_padded_sequence_gives_the_true_last_state() -> None:
+    """A GRU goes on over padding; `pack_padded_sequence` ends each text.
 
-    Returns all numbers (words,) and the offsets (batch,).
-    """
-    starts = itertools.accumulate(map(len, passages[:-1]), initial=0)
-    flat = list(itertools.chain.from_iterable(passages))
-    return torch.tensor(flat), torch.tensor(list(starts))
-
-
-def an_embedding_bag_is_the_mean_of_its_vectors() -> dict[str, Tensor]:
-    """A bag needs no padding; with padding, the mask makes the same mean.
-
-    Three passages of 3, 1 and 2 words, vectors of 4 numbers. Returns how ->
-    a vector for each passage, (3, 4).
+    Two texts of 5 and 2 words, 3 numbers a word, padded to (2, 5, 3). The last
+    state of the short one must be what it is when the text comes alone.
     """
     torch.manual_seed(0)
-    passages = [[2, 3, 4], [5], [3, 2]]
-    bag = nn.EmbeddingBag(6, 4, mode="mean")
-    (batch,) = DataLoader(passages, batch_size=3, collate_fn=flatten_passages)
-    numbers, offsets = batch
-    print(f"end to end {numbers.tolist()}, beginning at {offsets.tolist()}")
+    gru = nn.GRU(3, 4, batch_first=True)
+    long = torch.randn(5, 3)
+    short = torch.randn(2, 3)
+    batch = pad_sequence([long, short], batch_first=True)  # (2, 5, 3)
+    lengths = torch.tensor([5, 2])  # on the CPU, also beside a GPU
 
-    vectors = bag.weight.detach()  # (6, 4), a row for each word
-    by_hand = [vectors[passage].mean(dim=0) for passage in passages]
-    # The same once more, from a padded batch: 0 pads, the mask takes it out.
-    padded = [torch.tensor(passage) for passage in passages]
-    padded = pad_sequence(padded, batch_first=True)  # (3, 3)
-    mask = (padded != 0)[:, :, None]  # (3, 3, 1)
-    sums = (vectors[padded] * mask).sum(dim=1)  # (3, 4)
-    means = {
-        "by hand": torch.stack(by_hand),
-        "bag": bag(numbers, offsets).detach(),
-        "padded, masked": sums / mask.sum(dim=1),
-    }
-    for how, mean in means.items():
-        torch.testing.assert_close(mean, means["by hand"])
-        row = ", ".join(f"{number:7.4f}" for number in mean[0].tolist())
-        print(f"{how:14}  passage 0: {row}")
-    # Without the mask the vector of number 0 is taken for that of a word.
-    wrong = vectors[padded].mean(dim=1)
-    off = torch.linalg.vector_norm((wrong - means["bag"])[1])
-    print(f"without the mask passage 1, the shortest, is {off:.2f} away")
-    assert off > 0.1
-    return means
+    _, padded = gru(batch)  # the last state, (1, batch, 4)
+    packed_batch = pack_padded_sequence(
+        batch, lengths, batch_first=True, enforce_sorted=False
+    )
+    _, packed = gru(packed_batch)
+    _, alone = gru(short[None])
+    print("last state of the short text")
+    print("padded:", padded[0, 1].detach())
+    print("packed:", packed[0, 1].detach())
+    print("alone: ", alone[0, 0].detach())
+    assert_close(packed[0, 1], alone[0, 0])
+    assert_close(packed[0, 0], padded[0, 0])  # the long one has no padding
+    assert (padded[0, 1] - alone[0, 0]).abs().max() > 0.1
 
 
 # %%
-class Recordings(Dataset):
-    """WAV files of a folder; a name begins with two digits, its class."""
+class TokenWindows(Dataset):
+    """Windows of a file of tokens: x, and y, which is one token further.
 
-    def __init__(self, folder: Path):
-        self.paths = sorted(folder.glob("*.wav"))
+    The file holds uint16 numbers and may be larger than memory. It is opened
+    for each window: so the data set holds the path alone, and a worker under
+    spawn gets no more than that.
+    """
+
+    def __init__(self, path: Path, length: int):
+        self.path = path
+        self.length = length
 
     def __len__(self) -> int:
-        """Return how many files there are."""
+        """Return the number of windows; the last y needs one token more."""
+        return (self.path.stat().st_size // 2 - 1) // self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return x and y, int64 (length,)."""
+        tokens = np.memmap(self.path, dtype=np.uint16, mode="r")
+        start = index * self.length
+        window = tokens[start : start + self.length + 1].astype(np.int64)
+        return torch.from_numpy(window[:-1]), torch.from_numpy(window[1:])
+
+
+def next_token_windows_have_y_one_further_than_x() -> None:
+    """To predict the next token, y is x moved by one."""
+    text = "to be or not to be"
+    signs = sorted(set(text))
+    tokens = np.array([signs.index(sign) for sign in text], dtype=np.uint16)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokens.bin")
+        path.write_bytes(tokens.tobytes())
+        dataset = TokenWindows(path, length=6)
+        x, y = dataset[1]
+        assert len(dataset) == 2  # 18 tokens: the third has no last y
+        loader = DataLoader(dataset, batch_size=2)
+        inputs, targets = next(iter(loader))
+    x_text = "".join(signs[token] for token in x)
+    y_text = "".join(signs[token] for token in y)
+    print("text:        ", repr(text))
+    print("x of dataset[1]:", repr(x_text))
+    print("y of dataset[1]:", repr(y_text))
+    assert x_text == "or not"
+    assert y_text == "r not "
+    assert x.dtype == y.dtype == torch.int64  # as nn.Embedding wants it
+    assert inputs.shape == targets.shape == (2, 6)
+    assert torch.equal(inputs[:, 1:], targets[:, :-1])
+    assert inputs.flatten().tolist() == tokens[:12].tolist()
+
+
+# %%
+def memmap_reads_one_window_of_a_large_file(
+    workers: int, start_method: str | None
+) -> None:
+    """`np.memmap(path, mode="r")` reads what is touched, and cannot write.
+
+    The file holds the numbers 0 to 59,999. `torch.from_file(shared=True)` would
+    make a file of zeros from a misspelt path, and would write to yours.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokens.bin")
+        path.write_bytes(np.arange(60_000, dtype=np.uint16).tobytes())
+        dataset = TokenWindows(path, length=100)
+
+        tracemalloc.start()  # counts what NumPy allocates
+        x, y = dataset[123]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        print("file:", path.stat().st_size, "bytes; windows:", len(dataset))
+        print("x of dataset[123]:", x[:3].tolist(), "...")
+        print("memory taken to read it:", peak, "bytes")
+        assert len(dataset) == 599
+        assert torch.equal(x, 12_300 + torch.arange(100))
+        assert torch.equal(y, x + 1)
+        assert peak < 120_000 / 10
+
+        sent = pickle.dumps(vars(dataset))  # what a worker gets under spawn
+        print("pickled for a worker:", len(sent), "bytes")
+        assert len(sent) < 1000
+        options = {"multiprocessing_context": start_method}
+        loader = DataLoader(dataset, 200, num_workers=workers, **options)
+        xs = torch.cat([x for x, _ in loader])  # (599, 100)
+        print(workers, "workers bring windows:", tuple(xs.shape))
+        assert torch.equal(xs.flatten(), torch.arange(59_900))
+
+        with caught(FileNotFoundError, "No such file or directory"):
+            np.memmap("misspelt.bin", np.uint16, mode="r")
+        tokens = np.memmap(path, np.uint16, mode="r")  # right: it is there
+        assert not tokens.flags.writeable
+        del tokens  # Windows deletes no file that is open
+
+
+# %% [markdown]
+# ## Sound
+# A recording becomes a mono waveform at one rate. The sections of this chapter
+# build `read_wav` and `resample`, and use them further on.
+
+
+# %%
+def read_wav(path: Path) -> tuple[Tensor, int]:
+    """Return the samples (samples, channels) of a WAV file, and its rate.
+
+    Whole numbers of 8, 16, 24, 32 bits and floats become float32 in -1..1.
+    Raises `ValueError` with the path for anything else.
+    """
+    data = path.read_bytes()
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise ValueError(f"{path}: no WAV file")
+    chunks = {}
+    place = 12
+    while place + 8 <= len(data):  # each: name, size, that many bytes
+        name, size = struct.unpack_from("<4sI", data, place)
+        chunks[name] = data[place + 8 : place + 8 + size]
+        if len(chunks[name]) < size < 2**32 - 1:  # a recorder's "unknown"
+            raise ValueError(f"{path}: cut off")
+        place += 8 + size + size % 2
+    head = chunks.get(b"fmt ", b"")
+    sound = chunks.get(b"data", b"")
+    if len(head) < 16 or not sound:
+        raise ValueError(f"{path}: no samples")
+    code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", head)
+    if code == 0xFFFE:  # "extensible": the code stands further on
+        (code,) = struct.unpack_from("<H", head, 24)
+    if (code, bits) not in [(1, 8), (1, 16), (1, 24), (1, 32), (3, 32)]:
+        raise ValueError(f"{path}: format {code} of {bits} bits")
+    frame = channels * bits // 8  # bytes for all channels at one moment
+    sound = sound[: len(sound) // frame * frame]
+    return decode_samples(sound, code, bits).view(-1, channels), rate
+
+
+def decode_samples(sound: bytes, code: int, bits: int) -> Tensor:
+    """Return the samples as float32: whole numbers divided by 2^(bits - 1)."""
+    if code == 3:
+        return torch.from_numpy(np.frombuffer(sound, "<f4").copy())
+    width = bits // 8
+    raw = np.frombuffer(sound, np.uint8).reshape(-1, width)
+    if bits == 8:  # 0 to 255, silence is 128: the others have a sign
+        raw = raw ^ 0x80
+    high = np.zeros((len(raw), 4), np.uint8)
+    high[:, 4 - width :] = raw  # low byte first: the highest is the last
+    numbers = high.view("<i4")[:, 0]
+    return torch.from_numpy((numbers / 2**31).astype(np.float32))
+
+
+def wav_of_8_16_24_32_bits_and_float_is_one_waveform() -> None:
+    """A WAV file holds bytes, whole numbers or floats: divide to -1..1.
+
+    n bits have 2^(n - 1) steps on each side of 0: the error is about a step.
+    """
+    tone = 0.5 * torch.sin(torch.arange(80) * 0.3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tone.wav")
+        write_wav(path, tone, rate=8000, bits=8)
+        eight, rate = read_wav(path)
+        write_wav(path, tone, rate=8000, bits=16)
+        sixteen, _ = read_wav(path)
+        with wave.open(str(path)) as file:  # 16 bits, by the library
+            raw = np.frombuffer(file.readframes(80), "<i2")
+        write_wav(path, tone, rate=8000, bits=24)
+        twenty_four, _ = read_wav(path)
+        write_wav(path, tone, rate=8000, bits=32)
+        thirty_two, _ = read_wav(path)
+        write_wav(path, tone, rate=8000, bits=32, code=3)
+        floats, _ = read_wav(path)
+
+    print("tone:", tone[:4])
+    print("8:   ", eight[:4, 0])
+    print("16:  ", sixteen[:4, 0])
+    print("24:  ", twenty_four[:4, 0])
+    print("16 as they stand in the file:", raw[:4].tolist())
+    assert rate == 8000
+    assert eight.shape == (80, 1)  # samples, channels
+    assert_close(eight[:, 0], tone, atol=2 / 128, rtol=0)
+    assert_close(sixteen[:, 0], tone, atol=2 / 2**15, rtol=0)
+    assert_close(twenty_four[:, 0], tone, atol=2 / 2**23, rtol=0)
+    assert_close(thirty_two[:, 0], tone, atol=1e-7, rtol=0)
+    assert torch.equal(floats[:, 0], tone)
+    assert torch.equal(sixteen[:, 0], torch.tensor(raw / 32768).float())
+    assert eight.dtype == sixteen.dtype == torch.float32
+
+
+# %%
+def stereo_becomes_mono_by_the_mean_of_its_channels() -> None:
+    """In a file the channels take turns: left, right, left, right.
+
+    Read as mono, a stereo file is twice as long, and its tones are an octave
+    too low. The mean of the channels is one waveform.
+    """
+    left = torch.tensor([0.5, 0.25, -0.5])
+    right = torch.tensor([0.0, 0.75, -1.0])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "stereo.wav")
+        write_wav(path, torch.stack([left, right], dim=1), rate=8000, bits=24)
+        samples, _ = read_wav(path)
+        path.write_bytes(path.read_bytes()[:-5])
+        with caught(ValueError, "stereo.wav: cut off"):
+            read_wav(path)
+        write_wav(path, left, rate=8000)  # right: record it again
+    wrong = samples.flatten()
+    mono = samples.mean(dim=1)
+    print("left ", left.tolist(), " right", right.tolist())
+    print("samples.flatten():  ", [round(v, 3) for v in wrong.tolist()])
+    print("samples.mean(dim=1):", [round(v, 3) for v in mono.tolist()])
+    taking_turns = torch.tensor([0.5, 0, 0.25, 0.75, -0.5, -1])
+    assert samples.shape == (3, 2)
+    assert_close(wrong, taking_turns, atol=1e-6, rtol=0)
+    assert_close(mono, torch.tensor([0.25, 0.5, -0.75]), atol=1e-6, rtol=0)
+
+
+# %%
+def resample(waveform: Tensor, rate: int, new_rate: int) -> Tensor:
+    """Return a waveform (samples,) at another rate, as long in seconds.
+
+    `irfft` cuts the spectrum off above half the new rate, or adds zeros.
+    """
+    if rate == new_rate or len(waveform) == 0:
+        return waveform
+    count = max(1, round(len(waveform) * new_rate / rate))
+    spectrum = torch.fft.rfft(waveform)
+    return torch.fft.irfft(spectrum, n=count) * (count / len(waveform))
+
+
+def loudest_hertz(waveform: Tensor, rate: int) -> float:
+    """Return the loudest frequency of a waveform that has this rate."""
+    spectrum = torch.fft.rfft(waveform).abs()
+    return spectrum.argmax().item() * rate / len(waveform)
+
+
+def resample_before_files_of_two_rates_share_a_batch() -> None:
+    """At another rate a tone of 440 Hz looks like another tone: resample.
+
+    0.5 s at 16,000 samples a second are 8,000. Taken for 8,000 a second they
+    last 1 s, and 440 Hz becomes 220 Hz.
+    """
+    tone = torch.sin(2 * math.pi * 440 * torch.arange(8000) / 16_000)
+    wrong = loudest_hertz(tone, rate=8000)
+    resampled = resample(tone, 16_000, 8_000)
+    right = loudest_hertz(resampled, rate=8000)
+    print("440 Hz, 16,000 samples a second, taken for 8,000:", wrong, "Hz")
+    print("resampled to 8,000 a second:                     ", right, "Hz")
+    assert wrong == 220
+    assert right == 440
+    assert len(resampled) == 4000
+    again = torch.sin(2 * math.pi * 440 * torch.arange(4000) / 8_000)
+    assert_close(resampled, again, atol=1e-4, rtol=0)
+    finer = resample(again, 8_000, 16_000)
+    assert_close(finer, tone, atol=1e-3, rtol=0)
+
+    # What the new rate cannot hold must go: 5,000 Hz is over half of 8,000.
+    # Every second sample alone would turn it to 8,000 - 5,000 = 3,000 Hz.
+    high = torch.sin(2 * math.pi * 5000 * torch.arange(8000) / 16_000)
+    wrong = loudest_hertz(high[::2], rate=8000)
+    loudness = resample(high, 16_000, 8_000).abs().max()
+    print("5,000 Hz, every second sample:", wrong, "Hz;", end=" ")
+    print(f"resampled: {loudness:.4f} at most")
+    assert wrong == 3000
+    assert loudness < 1e-3
+
+
+# %%
+def draw_sound(waveform: Tensor, power: Tensor, figures: Path) -> None:
+    """Draw a waveform at 8,000 samples a second and its spectrogram."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    panels[0].plot(waveform[:200].tolist())
+    panels[0].set(title="key 5: 200 samples", xlabel="sample")
+    decibels = 10 * (power + 1e-6).log10()  # ten times the power is 10 dB more
+    extent = (0, len(waveform) / 8000, 0, 4000)
+    panels[1].imshow(
+        decibels.numpy(), origin="lower", aspect="auto", extent=extent
+    )
+    panels[1].set(title="spectrogram", xlabel="seconds", ylabel="hertz")
+    save_figure(figure, "dataloader_tones", figures)
+
+
+def stft_shows_the_two_tones_of_a_telephone_key(figures: Path) -> None:
+    """A spectrogram (`torch.stft`) shows which tones sound, and when.
+
+    A key sounds the tone of its row and that of its column: the 5 has 770 and
+    1336 Hz (ITU-T Q.23). 256 samples at 8,000 a second tell tones apart by
+    8000 / 256 = 31 Hz; a new piece begins every 64.
+    """
+    rows = torch.tensor([697, 770, 852, 941])  # hertz
+    columns = torch.tensor([1209, 1336, 1477, 1633])
+    rate = 8000
+    seconds = torch.arange(rate // 5) / rate  # 0.2 s
+    generator = torch.Generator().manual_seed(0)
+    window = torch.hann_window(256)
+    for key in range(16):
+        row = rows[key // 4]
+        column = columns[key % 4]
+        tones = (2 * math.pi * row * seconds).sin()
+        tones = tones + (2 * math.pi * column * seconds).sin()
+        noise = torch.randn(len(seconds), generator=generator)
+        spectrum = torch.stft(
+            tones + 0.2 * noise, 256, window=window, return_complex=True
+        )
+        power = spectrum.abs() ** 2  # (129 frequencies, pieces)
+        loudness = power.sum(dim=1)
+        low = loudness[:34].argmax() * rate / 256  # below 1,062 Hz
+        high = (34 + loudness[34:].argmax()) * rate / 256
+        assert (rows - low).abs().argmin() == key // 4
+        assert (columns - high).abs().argmin() == key % 4
+        if key == 5:  # of "123A456B789C*0#D"
+            print("key 5 sounds:", row.item(), "and", column.item(), "Hz")
+            print("loudest:     ", low.item(), "and", high.item(), "Hz")
+            print("spectrum:", tuple(spectrum.shape), spectrum.dtype)
+            assert abs(low - 770) < 32
+            assert abs(high - 1336) < 32
+            assert spectrum.shape == (129, 26)
+            draw_sound(tones, power, figures)
+    print("of 16 keys all are told from their two tones")
+
+
+# %%
+class SoundFolder(Dataset):
+    """WAV files in a folder for each class: (mono waveform, class)."""
+
+    def __init__(
+        self, folder: Path, rate: int, classes: list[str] | None = None
+    ):
+        found = sorted(Path(folder).glob("*/*"))
+        self.paths = [p for p in found if p.suffix.lower() == ".wav"]
+        if not self.paths:
+            raise ValueError(f"{folder}: no files CLASS/NAME.wav")
+        self.rate = rate
+        names = {path.parent.name for path in self.paths}
+        self.classes = classes or sorted(names)
+
+    def __len__(self) -> int:
+        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return the waveform (samples,), from -1 to 1, and its class.
-
-        Raises `ValueError` for stereo, or samples that are not of 16 bits.
-        """
+        """Return the waveform (samples,) at our rate, and its class."""
         path = self.paths[index]
-        with wave.open(str(path)) as file:
-            if (file.getnchannels(), file.getsampwidth()) != (1, 2):
-                raise ValueError(f"{path.name}: not mono of 16 bits")
-            frames = file.readframes(file.getnframes())
-        # Two bytes a sample, whole numbers from -32768 to 32767.
-        samples = torch.frombuffer(bytearray(frames), dtype=torch.int16)
-        return samples / 32768, int(path.stem[:2])
-
-    @staticmethod
-    def write(path: Path, waveform: Tensor, rate: int) -> None:
-        """Write a waveform (samples,), from -1 to 1, as a WAV file."""
-        samples = (32767 * waveform.clamp(-1, 1)).round().numpy()
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)  # bytes
-            file.setframerate(rate)  # samples a second
-            file.writeframes(samples.astype("<i2").tobytes())  # low byte first
+        samples, rate = read_wav(path)
+        waveform = resample(samples.mean(dim=1), rate, self.rate)
+        return waveform, self.classes.index(path.parent.name)
 
 
-def pad_recordings(samples: list) -> tuple[Tensor, Tensor, Tensor]:
-    """Pad waveforms with silence to the longest, and keep their lengths.
-
-    Returns waveforms (batch, longest), lengths and classes, (batch,).
-    """
-    waveforms, classes = zip(*samples, strict=True)
+def pad_sounds(
+    samples: list[tuple[Tensor, int]],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return waveforms (batch, longest), lengths and classes (batch,)."""
+    waveforms = [waveform for waveform, _ in samples]
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    padded = pad_sequence(waveforms, batch_first=True)
-    return padded, lengths, torch.tensor(classes)
+    classes = torch.tensor([label for _, label in samples])
+    return pad_sequence(waveforms, batch_first=True), lengths, classes
 
 
-def two_tones_tell_the_key_of_a_telephone(
-    figures: Path, *, takes: int = 4, rate: int = 8000
-) -> dict[str, object]:
-    """A spectrogram shows the two tones of a key, and they name the key.
+def a_folder_of_recordings_is_padded_with_silence() -> None:
+    """Recordings of any rate and length: resampled, padded, lengths kept.
 
-    A key sounds the tone of its row and that of its column at once. WAV files
-    of 0.1 to 0.4 s are written with noise, read, and decoded.
-    Returns the keys in the files, those decoded, the lengths in samples, the
-    padded waveforms, and the two loudest frequencies of a key 5, in hertz.
-    Source: the frequencies of ITU-T Recommendation Q.23.
+    Silence adds nothing to a sum over time. A mean needs the lengths.
     """
-    torch.manual_seed(0)
-    names = "123A456B789C*0#D"  # four rows of four keys
-    rows, columns = [697, 770, 852, 941], [1209, 1336, 1477, 1633]  # hertz
+    stereo = torch.full((400, 2), 0.5)
     with tempfile.TemporaryDirectory() as folder:
-        for place, take in itertools.product(range(16), range(takes)):
-            length = int(rate * (0.1 + 0.3 * torch.rand(()).item()))
-            seconds = torch.arange(length) / rate
-            row, column = rows[place // 4], columns[place % 4]
-            turns = 2 * math.pi * seconds
-            tones = (row * turns).sin() + (column * turns).sin()
-            noisy = 0.3 * tones + 0.05 * torch.randn(length)
-            path = Path(folder, f"{place:02}-{take}.wav")
-            Recordings.write(path, noisy, rate)
-        dataset = Recordings(Path(folder))
-        loader = DataLoader(dataset, len(dataset), collate_fn=pad_recordings)
-        ((waveforms, lengths, classes),) = loader  # one batch of them all
-    print(f"{len(dataset)} files of {lengths.min()} to {lengths.max()}", end="")
-    print(f" samples, {rate} a second: a batch {tuple(waveforms.shape)}")
+        Path(folder, "cat").mkdir()
+        Path(folder, "dog").mkdir()
+        write_wav(Path(folder, "dog", "a.wav"), stereo, rate=16_000)
+        write_wav(Path(folder, "dog", "b.WAV"), torch.full((300,), 0.5), 8000)
+        write_wav(Path(folder, "cat", "c.wav"), torch.full((100,), 0.5), 4000)
+        dataset = SoundFolder(folder, rate=8000)
+        loader = DataLoader(dataset, batch_size=3, collate_fn=pad_sounds)
+        waveforms, lengths, classes = next(iter(loader))
+    print("cat/c.wav 100 at 4,000; dog/a.wav 400 at 16,000, stereo;", end="")
+    print(" dog/b.WAV 300 at 8,000")
+    print("lengths at 8,000:", lengths.tolist(), " classes:", classes.tolist())
+    print("batch:", tuple(waveforms.shape))
+    assert dataset.classes == ["cat", "dog"]
+    assert lengths.tolist() == [200, 200, 300]
+    assert classes.tolist() == [0, 1, 1]
+    assert waveforms.shape == (3, 300)
 
-    # How much of each frequency is in a piece of 256 samples; a new piece
-    # begins every 64. The lines are rate / 256 = 31 hertz apart, and two tones
-    # are never closer than 73.
-    size = 256
-    spectrum = torch.stft(
-        waveforms, size, window=torch.hann_window(size), return_complex=True
-    )
-    power = spectrum.abs() ** 2  # (batch, 129 frequencies, pieces)
-    # The silence that pads adds nothing to a sum over time.
-    loudness = power.sum(dim=2)  # (batch, 129)
-    loudest = []
-    for frequencies in (rows, columns):
-        lines = [round(frequency * size / rate) for frequency in frequencies]
-        loudest.append(loudness[:, lines].argmax(dim=1))  # (batch,), 0 to 3
-    decoded = 4 * loudest[0] + loudest[1]
-    right = (decoded == classes).sum()
-    print(f"{right} of {len(dataset)} keys decoded from their loudest tones")
-    assert torch.equal(decoded, classes)
+    wrong = waveforms.mean(dim=1)
+    right = waveforms.sum(dim=1) / lengths
+    print("mean with padding:   ", [round(v, 3) for v in wrong.tolist()])
+    print("mean by the lengths: ", [round(v, 3) for v in right.tolist()])
+    assert_close(wrong, torch.tensor([1, 1, 1.5]) / 3, atol=1e-3, rtol=0)
+    assert_close(right, torch.full((3,), 0.5), atol=1e-3, rtol=0)
 
-    five = takes * names.index("5")
-    half = round(1075 * size / rate)  # between the rows and the columns
-    low = loudness[five, :half].argmax().item() * rate / size
-    high = (half + loudness[five, half:].argmax().item()) * rate / size
-    print(
-        f"key 5: loudest at {low:.0f} and {high:.0f} Hz, made of 770 and 1336"
-    )
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 3), layout="constrained"
-    )
-    left.plot(waveforms[five, :200].tolist())
-    left.set(title="key 5: 200 samples", xlabel="sample", ylabel="waveform")
-    # Ten times the power is 10 decibels more.
-    decibels = 10 * (power[five] + 1e-6).log10()
-    extent = (0, waveforms.shape[1] / rate, 0, rate / 2)
-    style = {"origin": "lower", "aspect": "auto", "extent": extent}
-    right.imshow(decibels.numpy(), **style)
-    right.set(title="key 5: spectrogram, padded at the end")
-    right.set(xlabel="seconds", ylabel="hertz")
-    save_figure(figure, "dataloader_tones", figures)
-    return {
-        "keys": [names[place] for place in classes],
-        "decoded": [names[place] for place in decoded],
-        "lengths": lengths.tolist(),
-        "waveforms": waveforms,
-        "tones of 5": (low, high),
-    }
+
+# %% [markdown]
+# ## Workers and speed
+# Workers are processes that make samples while the model trains. Under `fork`
+# a worker is a copy of the program; under `spawn` and `forkserver` it imports
+# the script and gets the data set pickled.
 
 
 # %%
 class Numbers(IterableDataset):
     """The numbers below `count`, as a stream: there is no index to ask for."""
 
-    def __init__(self, count: int, sharded: bool):
-        self.count, self.sharded = count, sharded
+    def __init__(self, count: int, shared: bool):
+        self.count = count
+        self.shared = shared
 
-    def __iter__(self) -> Iterator[int]:
-        """Yield the numbers, in a worker only those that are its own."""
-        # Worker 0 of 2 takes 0, 2, 4, ..., worker 1 takes 1, 3, 5, ...
-        first, step = 0, 1
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield each number, and the process that it comes from."""
+        numbers = range(self.count)
         worker = get_worker_info()  # None where there are no workers
-        if worker is not None and self.sharded:
-            first, step = worker.id, worker.num_workers
-        yield from range(first, self.count, step)
+        if worker is not None and self.shared:
+            # Worker 0 of 2 has 0, 2, 4, ..., worker 1 has 1, 3, 5, ...
+            numbers = range(worker.id, self.count, worker.num_workers)
+        for number in numbers:
+            yield number, os.getpid()
 
 
-def a_stream_is_shared_out_among_its_workers(
-    *, count: int = 8, workers: int = 2, start_method: str | None = None
-) -> dict[str, list[int]]:
-    """Every worker runs the whole stream, unless each keeps to its share.
+def an_iterable_dataset_is_shared_among_its_workers(
+    workers: int, start_method: str | None
+) -> None:
+    """Each worker runs a whole `IterableDataset`, unless told its share.
 
-    A loader cannot divide what it cannot index: with two workers each number
-    comes twice. Returns how -> the numbers that came.
+    A loader cannot divide what has no index: with 2 workers each number comes
+    twice.
     """
-    # The data set is copied to each worker; only there it knows which it is.
-    came = {}
-    for sharded in (False, True):
-        loader = DataLoader(
-            Numbers(count, sharded),
-            batch_size=3,
-            num_workers=workers,
-            collate_fn=list,  # leave a batch the list that it is
-            multiprocessing_context=start_method,
-        )
-        how = "in shares" if sharded else "as it is"
-        came[how] = [number for batch in loader for number in batch]
-        print(f"{how:9} {len(came[how])} numbers: {sorted(came[how])}")
-    assert sorted(came["as it is"]) == sorted([*range(count)] * workers)
-    assert sorted(came["in shares"]) == [*range(count)]
-    return came
-
-
-# %%
-def a_mapped_file_is_read_only_where_it_is_touched(
-    *, rows: int = 50_000, columns: int = 512, batch_size: int = 64
-) -> dict[str, object]:
-    """A mapped file may be larger than memory: a batch reads its own rows.
-
-    Row r, column c of this one holds r * columns + c. Mapping reads nothing;
-    just written, the file is still in the system's cache, and a disk is slower
-    than what is printed here. Returns the size of the file, the rows that a
-    batch holds, and the batch, int32 (batch_size, columns).
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "table.bin")
-        with open(path, "wb") as file:  # in pieces, never all of it at once
-            for start in range(0, rows, 1000):
-                numbers = torch.arange(1000 * columns, dtype=torch.int32)
-                file.write((numbers + start * columns).numpy().tobytes())
-        size = path.stat().st_size
-
-        # From here on the file is a tensor, as large as the disk allows.
-        begin = time.perf_counter()
-        cells = torch.from_file(
-            str(path), shared=True, size=rows * columns, dtype=torch.int32
-        )
-        table = cells.view(rows, columns)
-        opened = time.perf_counter()
-        # A tensor is a data set, and many rows are an index; so the loader
-        # need not batch, and a batch is read in one piece.
-        generator = torch.Generator().manual_seed(0)
-        order = torch.randperm(rows, generator=generator).split(batch_size)
-        loader = DataLoader(table, batch_size=None, sampler=order)
-        batch = next(iter(loader))  # (64, columns)
-        read = time.perf_counter()
-        whole = path.read_bytes()
-        all_read = time.perf_counter()
-        # Nothing was kept back: what the file gets now, the tensor shows.
-        with open(path, "r+b") as file:
-            file.write((-1).to_bytes(4, sys.byteorder, signed=True))
-        changed = table[0, :2].tolist()
-        del table, cells, loader  # before the file goes
-
-    print(
-        f"{rows:,} rows of {columns} numbers, {size / 1e6:.0f} MB on the disk"
+    wrong = DataLoader(
+        Numbers(7, shared=False),
+        num_workers=workers,
+        multiprocessing_context=start_method,
     )
-    print(f"map the file           {1000 * (opened - begin):8.2f} ms")
-    print(f"one batch of {batch_size} rows   {1000 * (read - opened):8.2f} ms")
-    print(f"read the whole file    {1000 * (all_read - read):8.2f} ms")
-    expected = order[0][:, None] * columns + torch.arange(columns)
-    assert torch.equal(batch, expected.int()) and size == len(whole)
-    print(f"rows {order[0][:5].tolist()}, ... are as the formula says")
-    print(f"row 0 after -1 was written to the file: {changed}, ...")
-    assert changed == [-1, 1]
-    return {"size": size, "rows": order[0], "batch": batch}
+    right = DataLoader(
+        Numbers(7, shared=True),
+        num_workers=workers,
+        multiprocessing_context=start_method,
+    )
+    wrong_numbers = torch.cat([number for number, _ in wrong])
+    right_batches = list(right)
+    right_numbers = torch.cat([number for number, _ in right_batches])
+    processes = {process.item() for _, process in right_batches}
+    print(f"{workers} workers")
+    print("each the whole stream:", wrong_numbers.tolist())
+    print("each its share:       ", right_numbers.tolist())
+    assert torch.equal(wrong_numbers.bincount(), torch.full((7,), workers))
+    assert torch.equal(right_numbers.bincount(), torch.ones(7).long())
+    assert len(processes) == min(workers, 7)  # each had its share
+    assert right_numbers[:2].tolist() == [0, 1]  # they take turns
 
 
 # %%
 class Draws(Dataset):
-    """Each sample draws a number: from torch, and from a stored generator."""
+    """Each sample draws from torch, NumPy, and a generator that is kept."""
 
-    def __init__(self, count: int):
-        self.count, self.stored = count, random.Random(0)
+    def __init__(self):
+        self.kept = np.random.default_rng(0)
 
     def __len__(self) -> int:
-        """Return how many samples there are."""
-        return self.count
+        """Return the number of samples."""
+        return 8
 
-    def __getitem__(self, index: int) -> tuple[int, float, float]:
-        """Return the worker, what torch draws, what the stored one draws."""
-        worker = get_worker_info().id  # 0, 1, ...
-        return worker, torch.rand(()).item(), self.stored.random()
+    def __getitem__(self, index: int) -> Tensor:
+        """Return the draws of torch, NumPy, and the kept generator."""
+        drawn = [torch.rand(()), np.random.rand(), self.kept.random()]  # noqa
+        return torch.tensor(drawn)
 
 
-def one_seed_repeats_all_workers(
-    *, each: int = 4, workers: int = 2, start_method: str | None = None
-) -> dict[str, list[list[tuple]]]:
-    """The generator of the loader seeds each worker anew in each epoch.
+def one_epoch_of_draws(
+    seed: int, workers: int, start_method: str | None
+) -> Tensor:
+    """Return what the workers drew, (8, 3)."""
+    loader = DataLoader(
+        Draws(),
+        batch_size=2,
+        num_workers=workers,
+        multiprocessing_context=start_method,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    return torch.cat(list(loader))
 
-    What torch draws in the workers is then the same in every run, and
-    different in each worker and epoch. A generator that the data set carries
-    is copied to all of them, and repeats. `each` worker gives so many samples.
-    Returns run -> its epochs: lists of (worker, from torch, from the stored).
+
+def a_generator_seeds_torch_and_numpy_in_every_worker(
+    workers: int, start_method: str | None
+) -> None:
+    """`generator=` seeds `torch` and `np.random` anew in each worker.
+
+    So a run can be repeated. A generator that is kept in the data set is copied
+    to the workers as it is: all of them draw the same, in every epoch.
     """
-    runs = {}
-    # One number draws a seed an epoch, and every worker adds its own number.
-    for run, epochs in {"first run": 2, "second run": 1}.items():
-        loader = DataLoader(
-            Draws(each * workers),
-            batch_size=2,
-            num_workers=workers,
-            collate_fn=list,
-            generator=torch.Generator().manual_seed(0),
-            multiprocessing_context=start_method,
-            # Workers that stay would keep the state of what they carry.
-            persistent_workers=False,
-        )
-        # Each pass is an epoch; one of the second run is enough to compare.
-        runs[run] = [sum(loader, []) for _ in range(epochs)]
-    for epoch, samples in enumerate(runs["first run"], 1):
-        for worker in range(2):
-            own = [sample for sample in samples if sample[0] == worker]
-            drawn, stored = (
-                " ".join(f"{sample[place]:.4f}" for sample in own[:3])
-                for place in (1, 2)
-            )
-            print(f"epoch {epoch} worker {worker}  torch {drawn}", end="")
-            print(f"   stored {stored}")
-
-    assert runs["first run"][:1] == runs["second run"]
-    samples = sum(runs["first run"], [])
-    drawn, stored = ({sample[place] for sample in samples} for place in (1, 2))
-    print(f"of {len(samples)} draws differ: torch {len(drawn)}", end="")
-    print(f", stored {len(stored)}; the second run was the same")
-    # The stored one gives each worker the same numbers, in both epochs.
-    assert len(drawn) == len(samples) == 2 * workers * each
-    assert len(stored) == each
-    return runs
+    first = one_epoch_of_draws(0, workers, start_method)
+    again = one_epoch_of_draws(0, workers, start_method)
+    other = one_epoch_of_draws(1, workers, start_method)
+    print("batches of 2 samples, from workers in turn")
+    print("torch:    ", [round(v, 3) for v in first[:, 0].tolist()])
+    print("np.random:", [round(v, 3) for v in first[:, 1].tolist()])
+    print("kept:     ", [round(v, 3) for v in first[:, 2].tolist()])
+    print("different of 8: torch", len(first[:, 0].unique()), end="")
+    print(", kept", len(first[:, 2].unique()))
+    assert torch.equal(first, again)  # the seed repeats all of it
+    assert not torch.equal(first[:, 0], other[:, 0])
+    assert not torch.equal(first[:, 1], other[:, 1])
+    assert len(first[:, 0].unique()) == 8
+    assert len(first[:, 1].unique()) == 8
+    assert torch.equal(first[:, 2], other[:, 2])  # whatever the seed
+    assert torch.equal(first[:2, 2], first[2:4, 2])  # worker 0 and worker 1
+    assert len(first[:, 2].unique()) == math.ceil(4 / workers) * 2
 
 
 # %%
-class Waiting(Dataset):
-    """Samples that take their time, as from a slow disk or a network."""
-
-    def __init__(self, count: int, seconds: float):
-        self.count, self.seconds = count, seconds
+class OneIsBroken(Dataset):
+    """Four samples; number 2 cannot be made."""
 
     def __len__(self) -> int:
-        """Return how many samples there are."""
-        return self.count
+        """Return the number of samples."""
+        return 4
 
-    def __getitem__(self, index: int) -> tuple[int, int]:
-        """Return the index and the number of the worker, after a while."""
-        time.sleep(self.seconds)
-        worker = get_worker_info()
-        return index, worker.id if worker else 0
+    def __getitem__(self, index: int) -> int:
+        """Return the index, or raise."""
+        if index == 2:
+            raise ValueError("photo2.png is cut off")
+        return index
 
 
-def workers_help_where_samples_wait(
-    *,
-    count: int = 64,
-    seconds: float = 0.005,
-    workers: int = 2,
-    start_method: str | None = None,
-) -> dict[str, list[float]]:
-    """Workers share the waiting, once their own start is paid for.
+def an_error_in_a_worker_comes_with_its_traceback(
+    start_method: str | None,
+) -> None:
+    """An exception in a worker is raised in the loop, with its traceback.
 
-    Each new worker costs its start, above all under spawn and forkserver,
-    where it imports torch and this script again; so let them persist.
-    Returns number of workers -> milliseconds of three epochs.
+    The message begins with the number of the worker; its last line is the one
+    to read. `num_workers=0` raises it directly, so a debugger can stop there.
     """
-    times = {}
-    for number in (0, workers):
-        # A loader without workers takes neither of these.
-        options = {"multiprocessing_context": start_method}
-        options["persistent_workers"] = True
-        loader = DataLoader(
-            Waiting(count, seconds),
-            batch_size=8,
-            num_workers=number,
-            collate_fn=list,
-            **(options if number else {}),
-        )
-        times[f"{number} workers"] = milliseconds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            batches = list(loader)
-            milliseconds.append(1000 * (time.perf_counter() - start))
-            # The samples come in order, whichever worker was first, and each
-            # worker has waited for some, as long as there are batches enough.
-            samples = itertools.chain.from_iterable(batches)
-            indices, waited = zip(*samples, strict=True)
-            busy = min(max(number, 1), len(batches))
-            assert list(indices) == list(range(count))
-            assert set(waited) == set(range(busy))
-        row = "   ".join(f"{epoch:7.0f}" for epoch in milliseconds)
-        print(f"{number} workers: {row}   milliseconds in epochs 1, 2, 3")
-    alone = 1000 * count * seconds
-    print(f"waiting alone is {alone:.0f} ms, and shared {alone / busy:.0f}")
-    # Whether workers gain depends on the machine; this does not.
-    assert min(times["0 workers"]) > 0.9 * alone
-    return times
+    loader = DataLoader(
+        OneIsBroken(), num_workers=1, multiprocessing_context=start_method
+    )
+    came = []
+    try:
+        for batch in loader:
+            came.append(batch.item())
+        raise AssertionError("no error")
+    except ValueError as error:
+        message = str(error).strip()
+        # The traceback holds the loader's iterator, and so its worker: let go.
+        error.__traceback__ = None
+    lines = message.splitlines()
+    print("samples before the error:", came)
+    print(lines[0])
+    print("...")
+    print(lines[-1])
+    assert came == [0, 1]
+    assert lines[0] == "Caught ValueError in DataLoader worker process 0."
+    assert lines[1] == "Original Traceback (most recent call last):"
+    assert "in __getitem__" in message
+    assert lines[-1] == "ValueError: photo2.png is cut off"
+
+
+# %%
+class EndsItsWorker(Dataset):
+    """One sample, for which the system kills the worker."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        """End the process, as the system does for want of memory."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def a_killed_worker_has_a_cause(start_method: str | None) -> None:
+    """A worker "exited unexpectedly": `__cause__` names the signal.
+
+    "Killed" is most often want of memory: smaller batches, fewer workers. Under
+    forkserver the workers are children of a server, and no signal is seen.
+    "Bus error" is a full /dev/shm, through which batches come: in a container
+    `--shm-size=8g`. "Segmentation fault" is a crash in a library.
+    """
+    loader = DataLoader(
+        EndsItsWorker(), num_workers=1, multiprocessing_context=start_method
+    )
+    try:
+        next(iter(loader))
+        raise AssertionError("no error")
+    except RuntimeError as error:
+        message = str(error)
+        cause = str(error.__cause__)
+        error.__traceback__ = None  # it holds the loader's iterator
+    print("error:          ", message)
+    print("error.__cause__:", cause.split(". It is")[0])
+    assert "DataLoader worker (pid(s) " in message
+    assert "exited unexpectedly" in message
+    assert "is killed by signal: Killed" in cause
+
+
+# %%
+class PidOfEachJpeg(Dataset):
+    """JPEG files, decoded; a sample is (image, process that decoded it)."""
+
+    def __init__(self, paths: list[Path]):
+        self.paths = paths
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return an image, float32 (3, 32, 32), and the process number."""
+        with Image.open(self.paths[index]) as file:
+            pixels = np.array(file.convert("RGB").resize((32, 32)))
+        image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+        return image, os.getpid()
+
+
+def time_two_epochs(
+    paths: list[Path], workers: int, start_method: str | None
+) -> tuple[Tensor, set[int]]:
+    """Print the seconds of two epochs; return images and processes of both."""
+    loader = DataLoader(
+        PidOfEachJpeg(paths),
+        batch_size=4,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context=start_method if workers else None,
+    )
+    print(f"num_workers={workers}:", end="")
+    processes = set()
+    for epoch in (1, 2):
+        start = time.perf_counter()
+        images = []
+        for batch, pids in loader:
+            images.append(batch)
+            processes.update(pids.tolist())
+        seconds = time.perf_counter() - start
+        print(f"  epoch {epoch} {len(paths) / seconds:6.0f} images/s", end="")
+    print()
+    return torch.cat(images), processes
+
+
+def num_workers_is_found_by_timing_real_decoding(
+    count: int, start_method: str | None
+) -> None:
+    """Time 0, 2 and 4 workers on your own files: the loader alone, no model.
+
+    The first epoch pays for the start of the workers. `persistent_workers`
+    keeps them, so the second does not. More workers than cores gain nothing.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.rand(3, 8, 8, generator=generator)
+        pixels = F.interpolate(pixels[None], (240, 320), mode="bilinear")[0]
+        pixels = (255 * pixels).byte().permute(1, 2, 0)
+        paths = []
+        for index in range(count):
+            path = Path(folder, f"{index}.jpg")
+            Image.fromarray(pixels.roll(index, 0).numpy()).save(path)
+            paths.append(path)
+        print(f"{count} JPEG files of 320 x 240; {os.cpu_count()} cores here")
+        alone, _ = time_two_epochs(paths, 0, start_method)
+        two, processes = time_two_epochs(paths, 2, start_method)
+        assert_close(two, alone)  # same images in the same order
+        assert len(processes) == 2  # not four: they persist
+        assert os.getpid() not in processes
+        four, processes = time_two_epochs(paths, 4, start_method)
+        assert_close(four, alone)
+        assert len(processes) == 4
+    by_hand = pixels.float()[0, 0] / 255
+    assert_close(alone[0, :, 0, 0], by_hand, atol=0.1, rtol=0)
 
 
 # %%
@@ -1201,7 +1916,8 @@ class OneByOne(Dataset):
     """Images as everybody loads them: one at a time, through Pillow."""
 
     def __init__(self, pixels: Tensor, labels: Tensor, transform: Callable):
-        self.pixels, self.labels = pixels, labels
+        self.pixels = pixels
+        self.labels = labels
         self.transform = transform
 
     def __len__(self) -> int:
@@ -1210,15 +1926,16 @@ class OneByOne(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Return one image, float32 (1, 28, 28), and its label."""
-        image = Image.fromarray(self.pixels[index].numpy())
-        return self.transform(image), self.labels[index].item()
+        picture = Image.fromarray(self.pixels[index].numpy())
+        return self.transform(picture), self.labels[index].item()
 
 
 class WholeBatches(Dataset):
     """The same images, all made before; a batch is picked in one piece."""
 
     def __init__(self, images: Tensor, labels: Tensor):
-        self.images, self.labels = images, labels
+        self.images = images
+        self.labels = labels
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -1227,310 +1944,105 @@ class WholeBatches(Dataset):
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Return images, float32 (batch, 1, 28, 28), and labels (batch,).
 
-        A loader calls this where it finds it, and not `__getitem__`, for a list
-        of samples to collate. Here they are a batch already.
+        A loader calls this where it finds it, instead of `__getitem__`.
         """
         which = torch.tensor(indices)
         return self.images.index_select(0, which), self.labels[which]
 
 
 def as_it_is(batch):
-    """Return `batch`, for a data set that gives batches: nothing to collate."""
+    """Return `batch`: there is nothing to collate."""
     return batch
 
 
-def a_loader_is_slow_one_sample_at_a_time(
-    data: dict, device: torch.device, *, batch_size: int = 256
-) -> dict[str, float]:
-    """Images come many times as fast when made before, and in one piece.
+def getitems_loads_a_batch_in_one_piece(
+    train: tuple[Tensor, Tensor],
+) -> None:
+    """`__getitems__` gives a whole batch: many times as many images a second.
 
-    One at a time costs calls, objects and a transform for each image, far more
-    than to copy it. The plain copy fills new memory, while a loop uses that of
-    the last batch again and may even be faster. Returns way -> images a second.
+    One at a time costs calls, objects and a transform for each image. What fits
+    in memory can be made before, once, and indexed.
     """
     from torchvision.transforms import v2
 
-    images, labels = (part.cpu() for part in data["train"])
+    images, labels = train
     pixels = (255 * images[:, 0]).round().byte()  # as files hold them
-    images = pixels[:, None] / 255  # the transform, for all images at once
-    on_device = images.to(device), labels.to(device)
     to_tensor = v2.Compose(
         [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
     )
-
-    def load(dataset: Dataset, **options) -> DataLoader:
-        """Return a loader that shuffles by the seed 0."""
-        options["generator"] = torch.Generator().manual_seed(0)
-        return DataLoader(dataset, batch_size, shuffle=True, **options)
-
-    def index() -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches of the tensors that stand on the device."""
-        for which in torch.randperm(len(labels)).to(device).split(batch_size):
-            yield on_device[0].index_select(0, which), on_device[1][which]
-
-    # All of them have the same images to give, in a random order.
-    usual = OneByOne(pixels, labels, to_tensor)
-    ready = list(zip(images, labels, strict=True))  # a list will do as well
-    whole = WholeBatches(images, labels)
-    ways = {
-        "one at a time": lambda: load(usual),
-        "the same, ready": lambda: load(ready),
-        "__getitems__": lambda: load(whole, collate_fn=as_it_is),
-        f"indexed on {device}": index,
-        "a plain copy": lambda: [(images.clone(), labels.clone())],
-    }
-    # The loaders give the same batch, float for float.
-    (slow, slow_labels), *others = (
-        next(iter(batches())) for batches in list(ways.values())[:3]
+    slow = DataLoader(OneByOne(pixels, labels, to_tensor), batch_size=250)
+    fast = DataLoader(
+        WholeBatches(pixels[:, None] / 255, labels),
+        batch_size=250,
+        collate_fn=as_it_is,
     )
-    for fast, fast_labels in others:
-        torch.testing.assert_close(slow.as_subclass(Tensor), fast)
-        assert torch.equal(slow_labels, fast_labels)
+    start = time.perf_counter()
+    slow_images = torch.cat([batch for batch, _ in slow])
+    slow_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    fast_images = torch.cat([batch for batch, _ in fast])
+    fast_seconds = time.perf_counter() - start
+    print(f"{len(images):,} images, batches of 250")
+    print(f"one at a time: {len(images) / slow_seconds:10,.0f} images/s")
+    print(f"__getitems__:  {len(images) / fast_seconds:10,.0f} images/s")
+    assert_close(slow_images.as_subclass(Tensor), fast_images)
+    assert len(fast_images) == len(images)
+    assert slow_seconds > 5 * fast_seconds
 
-    print(f"{len(labels):,} images, {images.nbytes / 1e6:.0f} MB of float32")
-    speeds = {}
-    # One thread, as a worker has: these pieces are too small to be shared.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for way, batches in ways.items():
-        times = []
-        # The best of five, as other programs can only slow it down.
-        for _ in range(1 if way == "one at a time" else 5):
-            start = time.perf_counter()
-            count = sum(len(label) for _, label in batches())
-            if device.type != "cpu":
-                torch.accelerator.synchronize(device)  # the device is done
-            times.append(time.perf_counter() - start)
-            assert count == len(labels)
-        speeds[way] = len(labels) / min(times)
-        ratio = speeds[way] / speeds["one at a time"]
-        print(f"{way:15} {1000 * min(times):8.1f} ms", end="")
-        print(f" {speeds[way]:12,.0f} images/s, {ratio:6.1f} times as many")
-    torch.set_num_threads(threads)
-    # Both pay: what was made before, and the one piece.
-    assert (
-        speeds["__getitems__"]
-        > speeds["the same, ready"]
-        > speeds["one at a time"]
-    )
-    # Far below what is seen, so that no busy machine can break it.
-    assert speeds["__getitems__"] > 5 * speeds["one at a time"]
-    return speeds
+    _, labels_of_batch = next(iter(fast))
+    assert torch.equal(labels_of_batch, labels[:250])
 
 
 # %%
-class Prefetched:
-    """Batches on the device, each sent while the one before is worked on.
+def pin_memory_lets_a_copy_run_beside_the_work(
+    train: tuple[Tensor, Tensor], device: torch.device
+) -> None:
+    """`pin_memory=True` in the loader, `non_blocking=True` in `.to(device)`.
 
-    A GPU does the work of a stream in turn, copies among it. So what is sent
-    goes through a stream of its own.
+    A GPU copies by itself from pinned memory, which the system may not move,
+    and Python goes on. Memory that is not pinned may be changed too early: so
+    `non_blocking` is asked for where `x.is_pinned()`.
     """
-
-    def __init__(self, loader: DataLoader, device: torch.device):
-        self.loader, self.device = loader, device
-        cuda = device.type == "cuda"
-        self.side = torch.cuda.Stream(device) if cuda else None
-
-    def send(self, batch: list[Tensor]) -> list[Tensor]:
-        """Return the batch on its way to the device."""
-        beside = contextlib.nullcontext()
-        if self.side:
-            beside = torch.cuda.stream(self.side)
-        with beside:  # out of pinned memory Python does not wait for a copy
-            return [part.to(self.device, non_blocking=True) for part in batch]
-
-    def arrived(self, batch: list[Tensor]) -> list[Tensor]:
-        """Return the batch; whatever the device does next waits for it."""
-        if self.side:
-            main = torch.cuda.current_stream(self.device)
-            main.wait_stream(self.side)
-            for part in batch:
-                part.record_stream(main)  # its memory is in use there too
-        return batch
-
-    def __iter__(self) -> Iterator[list[Tensor]]:
-        """Yield each batch when the next one is on its way."""
-        here = None
-        for batch in self.loader:
-            if here is not None:
-                here = self.arrived(here)
-            coming = self.send(batch)
-            if here is not None:
-                yield here
-            here = coming
-        if here is not None:
-            yield self.arrived(here)
-
-
-def a_batch_travels_while_the_device_computes(
-    data: dict,
-    device: torch.device,
-    *,
-    half: torch.dtype | None = None,
-    batch_size: int = 128,
-) -> dict[str, object]:
-    """A loop that looks ahead sends a batch while another one is computed.
-
-    A GPU can copy and compute at the same time, out of pinned memory and in two
-    streams. Elsewhere only the order is the same. `half` is the type to compute
-    in under autocast, None for float32.
-    Returns scores of the first batch, in float32 and as computed, (batch, 10).
-    """
-    torch.manual_seed(0)
-    images, labels = (part[:1000].cpu() for part in data["train"])
-    # Memory that stays in its place, which a GPU can fetch from by itself.
-    pinned = device.type in ("cuda", "xpu")  # elsewhere it is a warning
+    images, labels = train
     loader = DataLoader(
-        TensorDataset(images, labels), batch_size, pin_memory=pinned
+        TensorDataset(images[:10], labels[:10]),
+        batch_size=4,
+        pin_memory=device.type == "cuda",  # elsewhere a warning
     )
-    sent = list(Prefetched(loader, device))
-    for (image, _), (plain, _) in zip(sent, loader, strict=True):
-        assert image.device.type == device.type
-        torch.testing.assert_close(image.cpu(), plain)
-    # Who has been given one batch: two have left the loader.
-    source = iter(loader)
-    next(iter(Prefetched(source, device)))
-    ahead = len(sent) - len(list(source))
-    print(f"{len(sent)} batches came to {device}; at the first one", end="")
-    print(f" {ahead} had been sent")
-    assert ahead == 2
+    count = 0
+    brightness = torch.zeros((), device=device)
+    for x, y in loader:
+        x = x.to(device, non_blocking=x.is_pinned())
+        y = y.to(device, non_blocking=y.is_pinned())
+        assert x.device == y.device == brightness.device
+        brightness += x.mean(dim=(1, 2, 3)).sum()
+        count += len(y)
+    print("pinned:", loader.pin_memory, " device:", x.device.type)
+    print(f"{count} images, mean {brightness.item() / count:.4f}")
+    assert loader.pin_memory == (device.type == "cuda")
+    assert count == 10
+    by_hand = images[:10].mean().item()
+    assert abs(brightness.item() / count - by_hand) < 1e-3
+    assert torch.equal(y.cpu(), labels[8:10])
+    assert torch.equal(x.cpu(), images[8:10])
 
-    model = nn.Sequential(
-        nn.Conv2d(1, 16, 5, stride=2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(16 * 12 * 12, 10),
-    ).to(device)
-    # Under autocast convolution and Linear compute in 16 bits, weights stay.
-    batch = sent[0][0]  # (128, 1, 28, 28)
-    with torch.no_grad():
-        scores = model(batch)
-        with torch.autocast(device.type, half, enabled=half is not None):
-            computed = model(batch)
-    off = (computed - scores).abs().max().item()
-    print(f"scores are {computed.dtype}", end="")
-    print(f", {off:.4f} off float32" if half else "; in 16 bits with --amp")
-    assert computed.dtype == (half or torch.float32)
-    torch.testing.assert_close(computed.float(), scores, atol=0.05, rtol=0.05)
-    return {"float32": scores, "computed": computed}
+
+# %% [markdown]
+# ## Mistakes
+# First those that torch reports, with the right line below the wrong one; then
+# those that give wrong numbers without a word.
 
 
 # %%
-def a_clock_must_wait_for_the_device(
-    device: torch.device, *, seconds: float = 0.05, size: int = 1000
-) -> dict[str, tuple[float, float]]:
-    """A GPU takes an order and works later: wait, or time the ordering.
-
-    On a CPU a call returns when its work is done; there a thread stands in
-    for a GPU. Returns what works -> seconds timed without and with waiting.
-    """
-    times = {}
-    with ThreadPoolExecutor(1) as worker:
-        worker.submit(int).result()  # the thread starts with its first work
-        start = time.perf_counter()
-        work = worker.submit(time.sleep, seconds)
-        ordered = time.perf_counter() - start
-        work.result()  # waits until it is done
-        times["a thread"] = ordered, time.perf_counter() - start
-
-    matrix = torch.rand(size, size, device=device)
-    for _ in range(2):  # the first time is for warming up
-        start = time.perf_counter()
-        for _ in range(5):
-            matrix @ matrix
-        ordered = time.perf_counter() - start
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-        times[str(device)] = ordered, time.perf_counter() - start
-    for name, (ordered, done) in times.items():
-        print(f"{name:8}  not waiting {1000 * ordered:8.2f} ms", end="")
-        print(f", waiting {1000 * done:8.2f} ms")
-    ordered, done = times["a thread"]
-    assert ordered < seconds / 2 and done > 0.9 * seconds
-    return times
-
-
-# %%
-class Sample(NamedTuple):
-    """A picture with what is known about it."""
-
-    pixels: Tensor
-    about: dict
-    boxes: Tensor  # (boxes, 4), another number of them in each picture
-
-
-def keep_boxes(samples: list[Sample]) -> Sample:
-    """Return one sample whose parts are batches, the boxes a list of tensors.
-
-    They cannot be stacked; the rest is collated as usual.
-    """
-    boxes = [sample.boxes for sample in samples]
-    usual = default_collate([sample[:2] for sample in samples])
-    return Sample(*usual, boxes)
-
-
-def batches_keep_the_shape_of_their_samples(
-    device: torch.device, *, batch_size: int = 3
-) -> dict[str, object]:
-    """Dicts and named tuples stay what they are; their leaves are stacked.
-
-    What cannot be stacked needs a collate function of its own, which leaves
-    the rest to `default_collate`. Returns the batch, and the batch moved.
-    """
-    samples = [
-        Sample(
-            torch.full((1, 2, 2), float(number)),
-            {"name": f"p{number}", "weight": 0.5, "place": (number, 0)},
-            torch.zeros(number, 4),
-        )
-        for number in range(1, 4)
-    ]
-    with caught(RuntimeError, "stack expects each tensor to be equal size"):
-        next(iter(DataLoader(samples, batch_size)))
-    (batch,) = DataLoader(samples, batch_size, collate_fn=keep_boxes)
-
-    # The batch goes to the device leaf by leaf, and keeps its form.
-    def move(part):
-        """Return `part` with every tensor in it on the device."""
-        if isinstance(part, Tensor):
-            # A float of Python has 64 bits, and so has a tensor of them; the
-            # weights of layers have 32, and some devices know no others.
-            double = part.dtype == torch.float64
-            return part.to(device, torch.float32 if double else part.dtype)
-        if isinstance(part, dict):
-            return {name: move(inner) for name, inner in part.items()}
-        if isinstance(part, tuple) and hasattr(part, "_fields"):
-            return type(part)(*map(move, part))
-        if isinstance(part, list | tuple):
-            return type(part)(map(move, part))
-        return part  # texts and whatever else
-
-    moved = move(batch)
-    about = moved.about  # a dict of a list, a tensor, and a pair of tensors
-    print(f"pixels {tuple(moved.pixels.shape)}, boxes", end=" ")
-    print([tuple(boxes.shape) for boxes in moved.boxes])
-    places = [place.tolist() for place in about["place"]]
-    print(f"name {about['name']}, place {places}")
-    print(f"weight {about['weight'].tolist()}", end="")
-    print(f" {batch.about['weight'].dtype}, moved {about['weight'].dtype}")
-    assert isinstance(moved, Sample) and about["name"] == ["p1", "p2", "p3"]
-    assert batch.about["weight"].dtype == torch.float64
-    assert about["weight"].dtype == torch.float32
-    by_hand = torch.stack([sample.pixels for sample in samples])
-    assert torch.equal(moved.pixels.cpu(), by_hand)
-    return {"batch": batch, "moved": moved}
-
-
-# %%
-class Forgetful(Dataset):
+class ReturnsNothing(Dataset):
     """A sample is made, and not returned."""
 
     def __len__(self) -> int:
-        """Return how many samples there are."""
+        """Return the number of samples."""
         return 4
 
     def __getitem__(self, index: int):
-        """Make a sample."""
+        """Make a sample, without `return`."""
         torch.zeros(3)
 
 
@@ -1542,316 +2054,318 @@ class Misspelt(Dataset):
         return index
 
 
-def mistakes_stop_the_loader() -> dict[str, object]:
-    """Seven errors between a data set and its batches, and the ways out.
-
-    Returns mistake -> what the right way gives.
-    """
-    from torchvision.transforms import v2
-
-    right = {}
-    pictures = [Image.new("L", (28, 28))] * 4
-    with caught(TypeError, "batch must contain tensors"):
-        next(iter(DataLoader(pictures)))  # the transform is forgotten
-    tensors = [v2.functional.to_image(picture) for picture in pictures]
-    right["pictures"] = tuple(next(iter(DataLoader(tensors))).shape)
-
+def mistakes_in_a_dataset_stop_the_loader() -> None:
+    """What `__getitem__` gives must be there, and be tensors or numbers."""
     with caught(TypeError, "found <class 'NoneType'>"):
-        next(iter(DataLoader(Forgetful())))  # right: `return` the sample
+        next(iter(DataLoader(ReturnsNothing())))
+    next(iter(DataLoader([torch.zeros(3)])))  # right: there is a sample
     with caught(NotImplementedError, "should implement __getitem__"):
-        Misspelt()[0]  # right: `__getitem__`, two underscores on each side
+        Misspelt()[0]
+    [7, 8, 9][0]  # right: __getitem__, two underscores on each side
 
-    with tempfile.TemporaryDirectory() as folder:
-        wrong_place = sorted(Path(folder).glob("*.png"))
-        with caught(ValueError, "num_samples should be a positive integer"):
-            DataLoader(wrong_place, shuffle=True)  # right: ask for len() first
-
-    # A loader can be asked for an iterator, each time for a new epoch.
-    loader = DataLoader(range(10), batch_size=4)
-    with caught(TypeError, "'DataLoader' object is not an iterator"):
-        next(loader)
-    right["next"] = next(iter(loader)).tolist()
-
-    # A data set without labels gives batches without labels.
-    with caught(ValueError, "not enough values to unpack"):
-        numbers, labels = next(
-            iter(DataLoader(TensorDataset(torch.ones(4, 2))))
-        )
-    pairs = TensorDataset(torch.ones(4, 2), torch.arange(4))
-    numbers, labels = next(iter(DataLoader(pairs, batch_size=4)))
-    right["unpack"] = labels.tolist()
-
-    # Ten samples in batches of four: the last batch has only two.
-    batches = list(DataLoader(torch.zeros(10, 2, 3), batch_size=4))
-    with caught(RuntimeError, "is invalid for input of size 12"):
-        [batch.view(4, 6) for batch in batches]
-    right["view"] = [tuple(batch.flatten(1).shape) for batch in batches]
-
-    assert right["pictures"] == (1, 1, 28, 28) and right["unpack"] == [
-        0,
-        1,
-        2,
-        3,
-    ]
-    assert right["next"] == [0, 1, 2, 3]
-    assert right["view"] == [(4, 6), (4, 6), (2, 6)]
-    return right
+    pictures = [Image.new("L", (3, 2))] * 4
+    with caught(TypeError, "batch must contain tensors"):
+        next(iter(DataLoader(pictures)))
+    tensors = [torch.tensor(np.array(p)) for p in pictures]  # right: ToImage
+    assert next(iter(DataLoader(tensors))).shape == (1, 2, 3)
 
 
 # %%
-def mistakes_stop_image_text_and_sound() -> dict[str, object]:
-    """Five errors about what a sample is made of, and the ways out.
+def mistakes_in_the_use_of_a_loader() -> None:
+    """An iterator, no files, a last batch that is smaller."""
+    loader = DataLoader(torch.arange(10), batch_size=4)
+    with caught(TypeError, "'DataLoader' object is not an iterator"):
+        next(loader)
+    batch = next(iter(loader))  # right: each iter() is a new epoch
+    assert batch.tolist() == [0, 1, 2, 3]
 
-    Returns mistake -> what the right way gives.
-    """
-    right = {}
-    # Torch has the channels first, matplotlib wants them last.
+    with caught(ValueError, "num_samples should be a positive integer"):
+        DataLoader([], shuffle=True)
+    DataLoader([7], shuffle=True)  # right: the files were looked for elsewhere
+
+    last = list(DataLoader(torch.zeros(10, 2, 3), batch_size=4))[-1]  # 2 left
+    with caught(RuntimeError, "is invalid for input of size 12"):
+        last.view(4, 6)
+    x = last.flatten(1)  # right: the batch stays as long as it is
+    assert x.shape == (2, 6)
+
+
+# %%
+def mistakes_with_options_of_a_loader() -> None:
+    """Options that exclude each other, parts that do not add up, no y."""
+    numbers = torch.arange(10)
+    order = [3, 1, 2]
+    with caught(
+        ValueError, "sampler option is mutually exclusive with shuffle"
+    ):
+        DataLoader(numbers, sampler=order, shuffle=True)
+    loader = DataLoader(numbers, sampler=order)  # right: the order is given
+    assert torch.cat(list(loader)).tolist() == order
+
+    with caught(ValueError, "Sum of input lengths does not equal"):
+        random_split(numbers, [7, 2])
+    parts = random_split(numbers, [0.7, 0.3])  # right: fractions of any length
+    assert len(parts[0]) == 7
+
+    only_x = TensorDataset(torch.ones(4, 2))
+    with caught(ValueError, "not enough values to unpack"):
+        x, y = next(iter(DataLoader(only_x)))
+    (x,) = next(iter(DataLoader(only_x)))  # right: or TensorDataset(x, y)
+    assert torch.equal(x, torch.ones(1, 2))
+
+
+# %%
+def mistakes_with_images_text_and_sound() -> None:
+    """Channels first or last, word numbers, a complex spectrum."""
     panel = plt.figure().subplots()
-    with caught(TypeError, "Invalid shape (3, 8, 8) for image data"):
-        panel.imshow(torch.rand(3, 8, 8).numpy())
-    shown = panel.imshow(torch.rand(3, 8, 8).permute(1, 2, 0).numpy())
-    right["imshow"] = shown.get_size()
-    plt.close()
+    image = torch.rand(3, 4, 5)
+    with caught(TypeError, "Invalid shape (3, 4, 5) for image data"):
+        panel.imshow(image.numpy())
+    shown = panel.imshow(image.permute(1, 2, 0).numpy())  # right: channels last
+    assert shown.get_size() == (4, 5)
+    plt.close(panel.figure)
 
     words = torch.tensor([1, 2, 10])
     with caught(IndexError, "index out of range in self"):
-        nn.Embedding(10, 4)(words)  # ten words are 0 to 9
-    right["embedding"] = tuple(nn.Embedding(11, 4)(words).shape)
-    with caught(RuntimeError, "to have one of the following scalar types"):
-        nn.Embedding(11, 4)(words.float())  # right: int64, as above
+        nn.Embedding(10, 4)(words)
+    vectors = nn.Embedding(11, 4)(words)  # right: 0 to 10 are 11 words
+    assert vectors.shape == (3, 4)
 
-    # A spectrum has a size and a phase, so its numbers are complex.
     sound = torch.sin(torch.arange(1600) * 0.1)
     window = torch.hann_window(256)
     with caught(RuntimeError, "stft requires the return_complex parameter"):
         torch.stft(sound, 256, window=window)
+    torch.stft(sound, 256, return_complex=True, window=window)  # right: said
     spectrum = torch.stft(sound, 256, window=window, return_complex=True)
-    right["stft"] = spectrum.shape[0]  # frequencies: half of 256, and 0
-
-    # Fractions that add up to 1 fit a data set of any length.
-    with caught(ValueError, "Sum of input lengths does not equal"):
-        random_split(range(10), [7, 2])
-    right["split"] = [len(part) for part in random_split(range(10), [0.8, 0.2])]
-    assert right == {
-        "imshow": (8, 8),
-        "embedding": (3, 4),
-        "stft": 129,
-        "split": [8, 2],
-    }
-    return right
+    assert spectrum.shape[0] == 129
 
 
 # %%
-class Fragile(Dataset):
-    """A sample that cannot be made, and in a worker ends its process."""
+def mistakes_with_a_lambda_under_spawn() -> None:
+    """Under spawn a lambda cannot go to a worker: it has no name to import.
 
-    def __len__(self) -> int:
-        """Return how many samples there are."""
-        return 4
-
-    def __getitem__(self, index: int) -> int:
-        """End the process in a worker, raise the reason elsewhere."""
-        if get_worker_info():
-            os._exit(1)  # as a crash, or the system for want of memory, does
-        raise MemoryError("no room for this sample")
-
-
-def mistakes_wait_for_the_first_worker(
-    *, start_method: str | None = None
-) -> dict[str, str]:
-    """Workers bring errors of their own, or hide the cause: three of them.
-
-    Returns script -> what it printed.
+    Spawn is the way of Windows and macOS. Under fork, a copy of the process,
+    nothing is pickled and the lambda works.
     """
-    # 1. A new process under spawn runs the script again, from the top: what
-    # starts the process must stand where only the first one comes.
-    script = """
+    numbers = torch.arange(4)
+    spawn = {"num_workers": 1, "multiprocessing_context": "spawn"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.14 says it in words, too
+        with caught(Exception, "local object"):
+            iter(DataLoader(numbers, collate_fn=lambda batch: batch, **spawn))
+        pickle.dumps(torch.stack)  # right: a function that can be imported
+    gc.collect()  # what the error holds of the loader ends now
+
+    if "fork" in multiprocessing.get_all_start_methods():
+        fork = {"num_workers": 1, "multiprocessing_context": "fork"}
+        loader = DataLoader(numbers, 4, collate_fn=lambda b: len(b), **fork)
+        print("fork, collate_fn=lambda b: len(b):", list(loader))
+        assert list(loader) == [4]
+
+
+# %%
+def mistakes_without_a_main_guard_under_spawn() -> None:
+    """A spawned worker imports the script: unguarded, it starts workers too."""
+    start = """
 import multiprocessing
-
-def start():
-    spawn = multiprocessing.get_context("spawn")
-    spawn.Process(target=print, args=("a worker started",)).start()
-
+spawn = multiprocessing.get_context("spawn")
 """
-    ends = {
-        "without the guard": "start()",
-        "with the guard": "if __name__ == '__main__': start()",
-    }
-    output = {}
+    wrong = start + 'spawn.Process(target=print, args=("started",)).start()\n'
+    right = start + "if __name__ == '__main__':\n"
+    right += '    spawn.Process(target=print, args=("started",)).start()\n'
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "script.py")
-        for name, end in ends.items():
-            path.write_text(script + end)
-            done = subprocess.run(
-                [sys.executable, path], capture_output=True, text=True
-            )
-            output[name] = done.stdout + done.stderr.partition("Error:")[2]
-    with caught(RuntimeError, "finished its bootstrapping phase"):
-        raise RuntimeError(output["without the guard"])  # its very words
-    print(f"if __name__ == '__main__': {output['with the guard']}", end="")
-    assert output["with the guard"] == "a worker started\n"
-
-    # 2. What goes to a worker is pickled; a lambda has no name to be found by.
-    with caught(Exception, "local object"):
-        try:
-            pickle.dumps(lambda batch: batch)
-        except (AttributeError, pickle.PicklingError) as error:
-            # Some versions of Python tell its address as well.
-            raise type(error)(re.sub(" at 0x.*>", ">", str(error))) from None
-    assert pickle.loads(pickle.dumps(default_collate)) is default_collate
-
-    # 3. A worker whose process ends cannot say why. Without workers an error
-    # is seen as it is, and a crash happens in front of you.
-    options = {"num_workers": 1, "multiprocessing_context": start_method}
-    with caught(RuntimeError, "exited unexpectedly"):
-        next(iter(DataLoader(Fragile(), **options)))
-    with caught(MemoryError, "no room for this sample"):
-        next(iter(DataLoader(Fragile(), num_workers=0)))
-    return output
+        path.write_text(wrong)
+        run_wrong = subprocess.run(
+            [sys.executable, path], capture_output=True, text=True
+        )
+        path.write_text(right)
+        run_right = subprocess.run(
+            [sys.executable, path], capture_output=True, text=True
+        )
+    print(textwrap.indent(right.strip(), "    "))
+    print("with the guard:   ", run_right.stdout.strip())
+    message = run_wrong.stderr.partition("RuntimeError:")[2]
+    message = " ".join(message.split())
+    print("without the guard:", message[:54], "...")
+    assert run_right.stdout == "started\n"
+    assert run_right.stderr == ""
+    assert "started" not in run_wrong.stdout
+    assert message.startswith(
+        "An attempt has been made to start a new process before the current "
+        "process has finished its bootstrapping phase"
+    )
 
 
 # %%
-class SharedTransform(Dataset):
-    """Ten numbers; one transform, for all who look at this data set."""
+def mistakes_that_see_only_a_part_of_the_data() -> None:
+    """`next(iter(loader))` in a loop, and a loader without samples."""
+    loader = DataLoader(torch.arange(6), batch_size=2)
+    wrong = []
+    for _ in range(3):
+        batch = next(iter(loader))  # a new epoch each time
+        wrong.append(batch.tolist())
+    right = []
+    for batch in loader:
+        right.append(batch.tolist())
+    print("next(iter(loader)) three times:", wrong)
+    print("for batch in loader:           ", right)
+    assert wrong == [[0, 1], [0, 1], [0, 1]]
+    assert right == [[0, 1], [2, 3], [4, 5]]
 
-    transform = None
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "photo.JPG").touch()
+        wrong = sorted(Path(folder).glob("*.png"))
+        right = sorted(Path(folder).glob("*.JPG"))
+    print("no file found: batches", len(list(DataLoader(wrong))), end="")
+    print(", and no error; so assert len(dataset) > 0")
+    assert len(list(DataLoader(wrong))) == 0
+    assert len(DataLoader(right)) == 1
+
+
+# %%
+def fit_once(loader: DataLoader) -> nn.Linear:
+    """Return a linear model after one epoch of SGD."""
+    torch.manual_seed(0)
+    model = nn.Linear(20, 10)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model
+
+
+def mistakes_with_data_sorted_by_class() -> None:
+    """Sorted data without `shuffle`: the classes that came first fade.
+
+    500 points of 10 classes, 50 after 50, noise around a center for each.
+    """
+    y = torch.arange(500) // 50
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        center = 0.7 * torch.randn(10, 20, generator=generator)
+        x = center[y] + torch.randn(500, 20, generator=generator)
+        points = TensorDataset(x, y)
+        unshuffled = DataLoader(points, 25)
+        shuffled = DataLoader(points, 25, shuffle=True, generator=generator)
+        wrong = fit_once(unshuffled)(x).argmax(dim=1) == y
+        right = fit_once(shuffled)(x).argmax(dim=1) == y
+        assert right.float().mean() > wrong.float().mean() + 0.1
+        assert wrong[250:].float().mean() > wrong[:250].float().mean()
+    print("fraction right: first five classes, last five (seed 9)")
+    for name, model_is_right in [("sorted", wrong), ("shuffled", right)]:
+        share = model_is_right.float()
+        print(f"{name:9} {share[:250].mean():.2f}  {share[250:].mean():.2f}")
+
+
+# %%
+def mistakes_with_predictions_in_shuffled_order() -> None:
+    """Predictions come in the order of the loader, labels in that of the file.
+
+    The model here is perfect: its prediction is the label.
+    """
+    labels = torch.arange(100) % 10
+    generator = torch.Generator().manual_seed(0)
+    loader = DataLoader(labels, 25, shuffle=True, generator=generator)
+    predictions = []
+    targets = []
+    for y in loader:
+        predictions.append(y)  # model(x).argmax(dim=1)
+        targets.append(y)
+    predictions = torch.cat(predictions)
+    wrong = (predictions == labels).float().mean().item()
+    right = (predictions == torch.cat(targets)).float().mean().item()
+    print(f"(predictions == labels of the file).mean():     {wrong:.2f}")
+    print(f"(predictions == labels of the loop).mean():     {right:.2f}")
+    assert wrong < 0.3
+    assert right == 1
+
+
+# %%
+class RandomPlaces(Dataset):
+    """Five random places to crop at; `seeded` is the mistake."""
+
+    def __init__(self, seeded: bool):
+        self.seeded = seeded
 
     def __len__(self) -> int:
-        """Return how many samples there are."""
-        return 10
-
-    def __getitem__(self, index: int) -> int:
-        """Return one sample."""
-        return self.transform(index) if self.transform else index
-
-
-class Crops(Dataset):
-    """Five random places to crop at; `reseed` is the mistake."""
-
-    def __init__(self, reseed: bool):
-        self.reseed = reseed
-
-    def __len__(self) -> int:
-        """Return how many samples there are."""
+        """Return the number of samples."""
         return 5
 
     def __getitem__(self, index: int) -> int:
         """Return a place from 0 to 999."""
-        if self.reseed:
+        if self.seeded:
             torch.manual_seed(0)
         return torch.randint(1000, ()).item()
 
 
-def mistakes_give_wrong_samples() -> dict[str, tuple]:
-    """Five ways to wrong samples, and no word about any of them.
-
-    Returns mistake -> (wrong number, right number).
-    """
-    torch.manual_seed(0)
-    silent = {}
-    # Each iter() begins a new epoch.
-    loader = DataLoader(range(6), batch_size=2)
-    silent["next(iter(loader)) in a loop, samples seen of 6"] = (
-        len(torch.cat([next(iter(loader)) for _ in range(3)]).unique()),
-        len(torch.cat(list(loader)).unique()),
-    )
-
-    # Ten classes, one after the other: the last is all that is remembered.
-    labels = torch.arange(500) // 50
-    points = 0.7 * torch.randn(10, 20)[labels] + torch.randn(500, 20)
-    right = []
-    for shuffle in (False, True):
-        torch.manual_seed(0)
-        model = nn.Linear(20, 10)
-        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-        for x, y in DataLoader(
-            TensorDataset(points, labels), 25, shuffle=shuffle
-        ):
-            optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
-            optimizer.step()
-        guesses = model(points).argmax(dim=1)
-        right.append((guesses == labels).float().mean().item())
-    silent["sorted data, no shuffle, fraction right"] = tuple(right)
-
-    # A perfect guesser: what it guesses is the label.
-    shuffled = DataLoader(TensorDataset(labels, labels), 50, shuffle=True)
-    pairs = [torch.stack(batch) for batch in shuffled]
-    guesses, own = torch.cat(pairs, dim=1)
-    silent["shuffled guesses, unshuffled labels, fraction right"] = (
-        (guesses == labels).float().mean().item(),
-        (guesses == own).float().mean().item(),
-    )
-
-    # Both parts look at the same data set, and so through the same transform.
-    dataset = SharedTransform()
-    _, held_out = random_split(dataset, [8, 2])
-    dataset.transform = (1000).__add__  # meant for the other part
-    apart = Subset(SharedTransform(), held_out.indices)
-    silent["one transform for both splits, largest of 0..9"] = (
-        max(held_out),
-        max(apart),
-    )
-
-    # The seed belongs to the beginning of the program.
-    silent["manual_seed in __getitem__, random places of 5"] = tuple(
-        len(set(DataLoader(Crops(reseed), batch_size=None)))
-        for reseed in (True, False)
-    )
-    for mistake, (wrong, honest) in silent.items():
-        print(f"{mistake}: {wrong:.5g} instead of {honest:.5g}")
-        assert abs(wrong - honest) > 0.1
-    return silent
+def mistakes_with_manual_seed_in_getitem() -> None:
+    """`manual_seed` in `__getitem__`: each random crop is the same one."""
+    torch.manual_seed(1)
+    wrong = torch.cat(list(DataLoader(RandomPlaces(seeded=True))))
+    torch.manual_seed(1)
+    right = torch.cat(list(DataLoader(RandomPlaces(seeded=False))))
+    print("seeded in __getitem__:       ", wrong.tolist())
+    print("seeded once, at the beginning:", right.tolist())
+    assert len(wrong.unique()) == 1
+    assert len(right.unique()) == 5
 
 
 # %%
-def mistakes_give_wrong_numbers() -> dict[str, tuple]:
-    """Five ways to wrong numbers, and no word about any of them.
-
-    Returns mistake -> (wrong number, right number).
-    """
+def mistakes_with_the_range_of_pixels_and_sound() -> None:
+    """Scaling goes by the type, normalizing by the number of channels."""
     from torchvision.transforms import v2
 
-    silent = {}
-    # Only bytes are known to end at 255.
+    white = torch.full((1, 2, 3), 255)  # int64
     scale = v2.ToDtype(torch.float32, scale=True)
-    white = torch.full((1, 2, 2), 255)
-    silent["pixels in int64, white scaled to 0..1"] = (
-        scale(white).max().item(),
-        scale(white.byte()).max().item(),
-    )
-    # v2 broadcasts: three means make three channels of one.
-    colour, grey = (
-        v2.Normalize([0.5] * 3, [0.5] * 3),
-        v2.Normalize([0.5], [0.5]),
-    )
-    silent["a grey image normalized as colour, channels"] = (
-        len(colour(white / 255)),
-        len(grey(white / 255)),
-    )
-    # Layers are made for numbers around 1.
-    pulses = torch.tensor([0, 16384, -32768], dtype=torch.int16)
-    silent["16-bit sound not divided by 32768, loudest"] = (
-        pulses.float().abs().max().item(),
-        (pulses / 32768).abs().max().item(),
-    )
+    wrong = scale(white).max().item()  # over the largest int64
+    right = scale(white.byte()).max().item()
+    print(f"scale(white), int64:     {wrong:.1e}")
+    print(f"scale(white.byte()):     {right}")
+    assert 0 < wrong < 1e-15
+    assert right == 1
 
-    vectors = torch.tensor([0.5, 1.0, 3.0])  # the first one is the padding's
-    words = torch.tensor([1, 2, 0, 0])
-    silent["padding counted in, mean of 1 and 3"] = (
-        vectors[words].mean().item(),
-        vectors[words[words != 0]].mean().item(),
-    )
+    grey = torch.full((1, 2, 3), 0.75)
+    wrong = v2.Normalize([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])(grey)
+    right = v2.Normalize([0.5], [0.5])(grey)
+    print("grey, 3 means, 3 stds:  ", tuple(wrong.shape))
+    print("grey, 1 mean, 1 std:    ", tuple(right.shape))
+    assert wrong.shape == (3, 2, 3)
+    assert right.shape == (1, 2, 3)
+    assert torch.all(right == 0.5)
 
-    sentences = torch.randn(8, 5, 3)  # 8 sentences, 5 words, 3 numbers each
-    silent["LSTM without batch_first, sentences seen of 8"] = tuple(
-        nn.LSTM(3, 4, batch_first=first)(sentences)[1][0].shape[1]
-        for first in (False, True)
-    )
-    for mistake, (wrong, honest) in silent.items():
-        print(f"{mistake}: {wrong:.5g} instead of {honest:.5g}")
-        assert abs(wrong - honest) > 0.1
-    return silent
+    samples = torch.tensor([0, 16384, -32768], dtype=torch.int16)
+    wrong = samples.float()
+    right = samples / 32768
+    print("samples.float():        ", wrong.tolist())
+    print("samples / 32768:        ", right.tolist())
+    assert wrong.tolist() == [0, 16384, -32768]
+    assert right.tolist() == [0, 0.5, -1]
+
+
+# %%
+def mistakes_with_padding_and_batch_first() -> None:
+    """Padding counted in a mean; an LSTM that takes sentences for words."""
+    values = torch.tensor([[1.0, 3.0, 0.0, 0.0], [2.0, 4.0, 6.0, 8.0]])
+    lengths = torch.tensor([2, 4])
+    wrong = values.mean(dim=1)
+    mask = torch.arange(4) < lengths[:, None]
+    right = (values * mask).sum(dim=1) / lengths
+    print("values:", values.tolist(), "lengths:", lengths.tolist())
+    print("values.mean(dim=1):  ", wrong.tolist())
+    print("sums by the lengths: ", right.tolist())
+    assert wrong.tolist() == [1, 5]
+    assert right.tolist() == [2, 5]
+
+    torch.manual_seed(0)
+    sentences = torch.randn(8, 5, 3)  # 8 sentences, 5 words, 3 numbers a word
+    _, (wrong, _) = nn.LSTM(3, 4)(sentences)
+    _, (right, _) = nn.LSTM(3, 4, batch_first=True)(sentences)
+    print("last state of 8 sentences, nn.LSTM(3, 4):", tuple(wrong.shape))
+    print("batch_first=True:                        ", tuple(right.shape))
+    assert wrong.shape == (1, 5, 4)
+    assert right.shape == (1, 8, 4)
 
 
 # %%
@@ -2121,6 +2635,123 @@ def torchvision_digits(
     return images, data.targets
 
 
+def write_idx(folder: Path, name: str, images: Tensor, labels: Tensor) -> None:
+    """Write the files of MNIST, as torchvision would download them.
+
+    A head says what follows and its sizes; then one byte for each pixel, or
+    for each label. The test files are the same.
+    """
+    classes = {"fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
+    place = folder / classes.get(name, "MNIST") / "raw"
+    place.mkdir(parents=True)
+    count, _, height, width = images.shape
+    head = struct.pack(">4i", 2051, count, height, width)
+    pixels = (255 * images).round().byte().numpy().tobytes()
+    (place / "train-images-idx3-ubyte").write_bytes(head + pixels)
+    (place / "t10k-images-idx3-ubyte").write_bytes(head + pixels)
+    head = struct.pack(">2i", 2049, count)
+    numbers = labels.byte().numpy().tobytes()
+    (place / "train-labels-idx1-ubyte").write_bytes(head + numbers)
+    (place / "t10k-labels-idx1-ubyte").write_bytes(head + numbers)
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Return the rows of a CSV file, without empty ones and outer spaces.
+
+    The separator is the one of `,` `;` and tab that its first line has most
+    of. Raises `ValueError` with the path for what is no such file.
+    """
+    try:
+        # Spreadsheets begin a file with a mark, which utf-8-sig takes off.
+        text = path.read_text(encoding="utf-8-sig")
+        first_line = text.lstrip().partition("\n")[0]
+        separator = max(",;\t", key=first_line.count)
+        rows = list(csv.reader(text.splitlines(), delimiter=separator))
+    except UnicodeError:
+        text = "not UTF-8 text: save it as CSV UTF-8"
+        raise ValueError(f"{path}: {text}") from None
+    except (OSError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path}: {reason}") from None
+    rows = [[cell.strip() for cell in row] for row in rows]
+    return [row for row in rows if any(row)]
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is such a file; not for a name that is too long."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def read_labels(
+    folder: Path, table: Path, label_column: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Return the file names and labels that a CSV file lists.
+
+    The column with the most files of `folder` has the names; of more than two
+    columns `label_column` says which one has the labels. The first row is a
+    header if it names no file and no other row has its label.
+    """
+    rows = read_rows(table)
+    if not rows:
+        raise ValueError(f"{table}: it lists no image")
+    header = rows[0]
+    counts = []
+    for column in range(len(header)):
+        cells = [row[column] for row in rows if len(row) > column]
+        counts.append(sum(is_file(folder / cell) for cell in cells))
+    name = counts.index(max(counts))
+    filled = sum(map(bool, header))
+    if label_column in header:
+        label = header.index(label_column)
+    elif filled == 2:
+        label = 1 - name
+    else:
+        text = f"needs a column with labels, has {', '.join(header)}"
+        raise ValueError(f"{table}: {text}")
+    for row in rows:
+        if len(row) <= max(name, label) or not (row[name] and row[label]):
+            text = f"a row is not: file name, label: {', '.join(row)}"
+            raise ValueError(f"{table}: {text}")
+    names = [row[name] for row in rows]
+    labels = [row[label] for row in rows]
+    if not is_file(folder / names[0]) and labels[0] not in labels[1:]:
+        names, labels = names[1:], labels[1:]
+    if not names:
+        raise ValueError(f"{table}: it lists no image")
+    return names, labels
+
+
+def write_wav(
+    path: Path, waveform: Tensor, rate: int, bits: int = 16, code: int = 1
+) -> None:
+    """Write a waveform, (samples,) or (samples, channels), as a WAV file.
+
+    The samples are from -1 to 1. Code 1 is whole numbers of 8, 16, 24 or 32
+    bits, code 3 floats of 32 bits.
+    """
+    channels = 1 if waveform.ndim == 1 else waveform.shape[1]
+    if code == 3:
+        data = waveform.float().numpy().astype("<f4").tobytes()
+    else:
+        largest = 2 ** (bits - 1) - 1
+        whole = (largest * waveform.double()).round().long().flatten()
+        if bits == 8:
+            whole = whole + 128  # bytes have no sign
+        low_bytes_first = whole.numpy().astype("<i8").tobytes()
+        eights = np.frombuffer(low_bytes_first, np.uint8).reshape(-1, 8)
+        data = eights[:, : bits // 8].tobytes()
+    frame = channels * bits // 8  # bytes for all channels at one moment
+    head = (code, channels, rate, rate * frame, frame, bits)
+    sizes = 28 + 8 + len(data), 16
+    riff = struct.pack("<4sI4s4sI", b"RIFF", sizes[0], b"WAVE", b"fmt ", 16)
+    riff += struct.pack("<HHIIHH", *head)
+    riff += struct.pack("<4sI", b"data", len(data))
+    path.write_bytes(riff + data + bytes(len(data) % 2))
+
+
 # %%
 def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     """Return a reader for flags: `kind`, int or float, from low to high."""
@@ -2135,6 +2766,17 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
         )
 
     return read
+
+
+def own_images(folder: Path, table: Path) -> Dataset:
+    """Return the data set of `--images` and `--labels`, or end in a line."""
+    if not os.path.isdir(folder):
+        raise SystemExit(f"--images {folder}: there is no such folder")
+    try:
+        names, labels = read_labels(folder, table)
+    except ValueError as error:
+        raise SystemExit(f"--labels {error}") from None
+    return ImageList(folder, names, labels)
 
 
 def main() -> None:
@@ -2154,86 +2796,122 @@ def main() -> None:
     if (args.images is None) != (args.labels is None):
         parser.error("argument --images: needs --labels, and --labels it")
 
-    device, tiny = args.device, args.tiny
-    half = amp_dtype(device)
-    count = 1_000 if tiny else 12_000
-    data = {}  # it stays empty where sections are only listed
+    tiny = args.tiny
+    own = train = None  # to list the sections, nothing is read or drawn
+    if args.images and not args.list:
+        own = own_images(args.images, args.labels)
     if args.data == "digits" and not args.list:
-        data["train"] = font_digits("train", count)
+        train = font_digits("train", 1_000 if tiny else 6_000)
     elif not args.list:
         images, labels = torchvision_digits(args.data, "train", args.data_dir)
-        data["train"] = images[:count], labels[:count]
+        count = 1_000 if tiny else 6_000
+        train = images[:count], labels[:count]
     # Two workers are one too many for one core, and here they are wanted.
     warnings.filterwarnings("ignore", "This DataLoader will create")
 
+    start_method = args.start_method or multiprocessing.get_start_method()
+    # A forkserver's workers are not ours: their signals do not reach us.
+    kills = "spawn" if start_method == "forkserver" else start_method
+
     # The table of contents, each section with the options that it gets.
+    here = {"device": args.device}
+    given = {"train": train}
+    drawn = {"figures": args.figures}
     method = {"start_method": args.start_method}
     shared = {"workers": args.workers, **method}
-    drawn = {"figures": args.figures}
     chapters = {
-        "Data sets and images": {
-            a_loader_is_six_lines_of_python: {},
-            ready_made_data_are_transformed_when_indexed: {
-                **drawn,
-                "data": data,
+        "Dataset and loader": {
+            a_dataset_has_two_methods_and_a_dataloader_six_lines: {},
+            mnist_and_fashion_mnist_are_one_line_each: {
+                **given,
                 "name": args.data,
-                "data_dir": args.data_dir,
+                **drawn,
             },
-            a_folder_and_a_table_are_a_data_set: {
-                "data": data,
-                "folder": args.images,
-                "table": args.labels,
-            },
-            bytes_become_normalized_tensors: {"data": data},
-            a_transform_moves_image_and_box_together: {**drawn, "data": data},
-            every_epoch_shuffles_and_the_last_batch_is_smaller: {},
-            splits_keep_groups_apart_or_classes_in_proportion: {},
-            weights_draw_a_rare_class_as_often: {},
+            default_collate_makes_lists_of_tuples_and_keeps_dicts: {},
+            collate_fn_keeps_what_cannot_be_stacked: {},
+            shuffle_draws_a_new_order_each_epoch: {},
+            drop_last_leaves_out_the_smaller_batch: {},
+            random_split_makes_train_validation_and_test: {},
+            a_split_by_group_keeps_each_person_on_one_side: {},
+            a_stratified_split_keeps_the_class_proportions: {},
+            weighted_random_sampler_balances_classes: {},
         },
-        "Text and sound": {
-            words_become_numbers: {},
-            batches_of_like_length_waste_less_padding: {
+        "Images of your own": {
+            image_folder_takes_the_class_from_the_folder: given,
+            exif_transpose_turns_a_photograph_upright: {},
+            alpha_is_pasted_on_white: {},
+            sixteen_bits_are_stretched_to_eight: {},
+            a_csv_of_labels_and_a_folder_are_a_dataset: {},
+            classes_are_shared_by_train_and_test: {},
+            image_list_is_read_once_before_training: {"own": own},
+            mean_and_std_of_each_channel_come_from_a_loader: {},
+            v2_normalize_gives_mean_0_and_std_1: given,
+            affine_grid_needs_the_aspect_ratio: here,
+            v2_moves_image_and_boxes_together: {},
+            augmentation_makes_another_image_at_each_look: {**given, **drawn},
+        },
+        "Tables and text": {
+            normalize_test_data_by_the_training_statistics: {},
+            a_folder_of_texts_gives_text_and_label: {},
+            a_tokenizer_for_any_script_asks_unicode: {},
+            a_vocabulary_comes_from_training_texts_alone: {},
+            pad_sequence_pads_texts_and_a_mask_tells_where: {},
+            a_batch_sampler_of_similar_lengths_saves_padding: {
                 "count": 800 if tiny else 2_400
             },
-            an_embedding_bag_is_the_mean_of_its_vectors: {},
-            two_tones_tell_the_key_of_a_telephone: {
-                **drawn,
-                "takes": 1 if tiny else 4,
-            },
+            pack_padded_sequence_gives_the_true_last_state: {},
+            next_token_windows_have_y_one_further_than_x: {},
+            memmap_reads_one_window_of_a_large_file: shared,
+        },
+        "Sound": {
+            wav_of_8_16_24_32_bits_and_float_is_one_waveform: {},
+            stereo_becomes_mono_by_the_mean_of_its_channels: {},
+            resample_before_files_of_two_rates_share_a_batch: {},
+            stft_shows_the_two_tones_of_a_telephone_key: drawn,
+            a_folder_of_recordings_is_padded_with_silence: {},
         },
         "Workers and speed": {
-            a_stream_is_shared_out_among_its_workers: shared,
-            a_mapped_file_is_read_only_where_it_is_touched: {
-                "rows": 5_000 if tiny else 50_000
+            an_iterable_dataset_is_shared_among_its_workers: shared,
+            a_generator_seeds_torch_and_numpy_in_every_worker: shared,
+            an_error_in_a_worker_comes_with_its_traceback: method,
+            a_killed_worker_has_a_cause: {"start_method": kills},
+            num_workers_is_found_by_timing_real_decoding: {
+                "count": 16 if tiny else 400,
+                **method,
             },
-            one_seed_repeats_all_workers: shared,
-            workers_help_where_samples_wait: {
-                **shared,
-                "count": 16 if tiny else 64,
-            },
-            a_loader_is_slow_one_sample_at_a_time: {
-                "data": data,
-                "device": device,
-            },
-            a_batch_travels_while_the_device_computes: {
-                "data": data,
-                "device": device,
-                "half": half if args.amp else None,
-            },
-            a_clock_must_wait_for_the_device: {
-                "device": device,
-                "size": 200 if tiny else 1_000,
-            },
-            batches_keep_the_shape_of_their_samples: {"device": device},
+            getitems_loads_a_batch_in_one_piece: given,
+            pin_memory_lets_a_copy_run_beside_the_work: {**given, **here},
         },
         "Mistakes": {
-            mistakes_stop_the_loader: {},
-            mistakes_stop_image_text_and_sound: {},
-            mistakes_wait_for_the_first_worker: method,
-            mistakes_give_wrong_samples: {},
-            mistakes_give_wrong_numbers: {},
+            mistakes_in_a_dataset_stop_the_loader: {},
+            mistakes_in_the_use_of_a_loader: {},
+            mistakes_with_options_of_a_loader: {},
+            mistakes_with_images_text_and_sound: {},
+            mistakes_with_a_lambda_under_spawn: {},
+            mistakes_without_a_main_guard_under_spawn: {},
+            mistakes_that_see_only_a_part_of_the_data: {},
+            mistakes_with_data_sorted_by_class: {},
+            mistakes_with_predictions_in_shuffled_order: {},
+            mistakes_with_manual_seed_in_getitem: {},
+            mistakes_with_the_range_of_pixels_and_sound: {},
+            mistakes_with_padding_and_batch_first: {},
         },
     }
+    notebook = not hasattr(sys.modules["__main__"], "__file__")
+    if notebook and start_method != "fork":
+        # A worker imports the file of its section, and a notebook has none.
+        text = chapters["Tables and text"]
+        text.pop(memmap_reads_one_window_of_a_large_file)
+        speed = chapters["Workers and speed"]
+        speed.pop(an_iterable_dataset_is_shared_among_its_workers)
+        speed.pop(a_generator_seeds_torch_and_numpy_in_every_worker)
+        speed.pop(an_error_in_a_worker_comes_with_its_traceback)
+        speed.pop(a_killed_worker_has_a_cause)
+        speed.pop(num_workers_is_found_by_timing_real_decoding)
+        print(f"left out: 6 sections with workers, which {start_method} starts")
+        print("from a file, not from a notebook: run the script in a terminal")
+    elif not hasattr(signal, "SIGKILL"):  # Windows
+        chapters["Workers and speed"].pop(a_killed_worker_has_a_cause)
     run(chapters, args)
 
 
