@@ -14,7 +14,6 @@ from conftest import ROOT, SCRIPTS, cells, chapters_in_main
 
 # Scripts that are not rewritten yet. Of them less is asked.
 FIRST_EDITION = [
-    "start_Pytorch",
     "start_optimizer",
 ]
 SECOND_EDITION = [path for path in SCRIPTS if path.stem not in FIRST_EDITION]
