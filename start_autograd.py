@@ -127,6 +127,7 @@ def forward_computes_and_records(device: torch.device) -> None:
     assert before_sum.name() == "MmBackward0"
     assert x.grad_fn is None  # data: nothing to record
     assert w.grad_fn is None  # a leaf: the graph ends here
+    assert before_loss.next_functions[1][0].variable is b  # and here
 
 
 # %%
@@ -579,7 +580,7 @@ def no_grad_and_inference_mode_record_nothing(device: torch.device) -> None:
 
 
 # %%
-def detach_cuts_one_use_requires_grad_every_use(device: torch.device) -> None:
+def detach_stops_one_use_requires_grad_false_all(device: torch.device) -> None:
     """`detach()` stops one use of w, `w.requires_grad_(False)` every use.
 
     y = w x + w + b uses w twice, so dy/dw = x + 1 = 4 at x = 3; dy/db = 1.
@@ -1269,7 +1270,7 @@ def create_graph_gives_higher_derivatives(
 
 
 # %%
-def g(w: Tensor) -> Tensor:
+def saddle(w: Tensor) -> Tensor:
     """Return 2 w1 w2 + w2 cos(w1)."""
     return 2 * w[0] * w[1] + w[1] * w[0].cos()
 
@@ -1277,11 +1278,11 @@ def g(w: Tensor) -> Tensor:
 def the_hessian_is_the_jacobian_of_the_gradient(device: torch.device) -> None:
     """One more backward for each entry of the gradient gives the Hessian.
 
-    The gradient of g is (2 w2 - w2 sin(w1), 2 w1 + cos(w1)), and its Hessian
+    The gradient of `saddle` is (2 w2 - w2 sin(w1), 2 w1 + cos(w1)), its Hessian
     [[-w2 cos(w1), 2 - sin(w1)], [2 - sin(w1), 0]]. At (pi/6, 2): sin = 1/2.
     """
     w = torch.tensor([math.pi / 6, 2.0], requires_grad=True, device=device)
-    gradient = torch.autograd.grad(g(w), w, create_graph=True)[0]
+    gradient = torch.autograd.grad(saddle(w), w, create_graph=True)[0]
     row_0 = torch.autograd.grad(gradient[0], w, retain_graph=True)[0]
     row_1 = torch.autograd.grad(gradient[1], w)[0]
     print(f"gradient   {gradient[0]:7.4f} {gradient[1]:7.4f}")
@@ -1297,8 +1298,8 @@ def the_hessian_is_the_jacobian_of_the_gradient(device: torch.device) -> None:
         warnings.simplefilter(
             "ignore", FutureWarning
         )  # torch 2.15 warns of its own code
-        whole = torch.func.hessian(g)(w.detach())
-    print("torch.func.hessian(g)(w) gives the same")
+        whole = torch.func.hessian(saddle)(w.detach())
+    print("torch.func.hessian(saddle)(w) gives the same")
     assert_close(whole, hessian)
 
 
@@ -2190,7 +2191,7 @@ def main() -> None:
         },
         "Switches": {
             no_grad_and_inference_mode_record_nothing: here,
-            detach_cuts_one_use_requires_grad_every_use: here,
+            detach_stops_one_use_requires_grad_false_all: here,
             detach_makes_a_constant_of_a_result: here,
             a_graph_keeps_what_backward_needs: here,
             a_frozen_layer_stays_and_passes_gradients_on: here,

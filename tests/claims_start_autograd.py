@@ -150,13 +150,13 @@ BREAKINGS = [
         "with torch.no_grad():",
     ),
     (
-        "detach_cuts_one_use_requires_grad_every_use",
+        "detach_stops_one_use_requires_grad_false_all",
         "(w * x).detach() + w + b\n    y.backward()",
         "(w * x + w).detach() + b\n    y.backward()",
         "AttributeError",
     ),
     (
-        "detach_cuts_one_use_requires_grad_every_use",
+        "detach_stops_one_use_requires_grad_false_all",
         "    w.requires_grad_(False)\n",
         "",
     ),
@@ -364,8 +364,8 @@ BREAKINGS = [
     ),
     (
         "the_hessian_is_the_jacobian_of_the_gradient",
-        "torch.func.hessian(g)(w.detach())",
-        "torch.func.hessian(g)(2 * w.detach())",
+        "torch.func.hessian(saddle)(w.detach())",
+        "torch.func.hessian(saddle)(2 * w.detach())",
     ),
     (
         "the_hessian_is_the_jacobian_of_the_gradient",
