@@ -2593,7 +2593,9 @@ def font_digits(split: str, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
             glyphs.append(list(image.tobytes()))
     glyphs = torch.tensor(glyphs).view(-1, 1, 28, 28) / 255
     # One generator on the CPU: a seed gives the same images on every device.
-    generator = torch.Generator().manual_seed(seed)
+    # Each split draws anew: image 7 of one is not image 7 of another.
+    own_seed = 1000 * seed + list(fonts).index(split)
+    generator = torch.Generator().manual_seed(own_seed)
     which = torch.randint(len(glyphs), (count,), generator=generator)
     images = random_affine(glyphs[which], generator)
     ink = 0.5 + 0.5 * torch.rand(count, 1, 1, 1, generator=generator)

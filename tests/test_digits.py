@@ -4,6 +4,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import itertools
 import math
 import shutil
 import threading
@@ -94,6 +95,13 @@ def test_a_seed_draws_the_same_again_and_leaves_the_global_state(split):
     assert torch.equal(first, font_digits(split, 100, seed=3)[0])
     assert not torch.equal(first, font_digits(split, 100, seed=4)[0])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_splits_share_no_draws():
+    """With one seed for all splits, image 7 would be the same digit in each."""
+    labels = [font_digits(split, 2000)[1] for split in SPLITS]
+    for one, other in itertools.combinations(labels, 2):
+        assert 0.07 < (one == other).float().mean() < 0.13  # 0.1 by luck
 
 
 def test_splits_share_no_family_of_fonts(monkeypatch):

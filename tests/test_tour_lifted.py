@@ -19,7 +19,7 @@ torch.manual_seed(0)
 images, labels = font_digits("train", 2000)
 model = Net()
 train_net(model, images, labels, epochs=3)
-new_images, new_labels = font_digits("validation", 300, seed=1)
+new_images, new_labels = font_digits("validation", 300)
 print("accuracy", accuracy(model, new_images, new_labels))
 
 torch.save(model.state_dict(), "net.pt")
