@@ -2,18 +2,18 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch>=2.7", "torchvision>=0.22", "matplotlib>=3.9"]
 # ///
-"""Optimizing a model: train, validate and test, and every step proved.
+"""Optimizing a model: one step, the rate, measuring, the whole run.
 
-Run      python start_optimizer.py      (no download, any device, 50 s)
+Run      python start_optimizer.py      (no download, any device, SECONDS s)
 Read     README.md, "Optimizing a model"
-Symbols  w weight, b bias, z scores, g gradient, v velocity, e a share;
-         x and y are input and target, in a figure the axes, n a batch,
-         t a tensor that is kept for backward
+Symbols  w weight, b bias, x input, y target, p probability; in a parabola
+         w alone, in a valley x and y are the two weights
 """
 
 import argparse
 import contextlib
 import copy
+import errno
 import functools
 import io
 import linecache
@@ -24,15 +24,13 @@ import re
 import sys
 import tempfile
 import textwrap
-import threading
 import time
 import timeit
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -40,616 +38,2594 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
+
+# %% [markdown]
+# ## One step
+# Training is one step, many times: a guess, its error, the derivatives of the
+# error, an update. Here is the step, and what stands in and around it.
 
 
 # %%
-def digits_need_no_download(
-    digits: dict, figures: Path
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Fonts that come with matplotlib are a data set, split by family.
+def a_step_is_guess_error_derivatives_update(
+    device: torch.device, *, steps: int = 50
+) -> nn.Module:
+    """Four lines make a step: guess, error, derivatives, update.
 
-    DejaVu to train, STIX to validate, Computer Modern to test: no font has a
-    relative in another split. Returns the three splits.
+    A line is fitted to y = 3 x + 1 from w = b = 0. With the error
+    e = w x + b - y the loss is mean(e^2), so by hand its derivatives are
+    mean(2 e x) for w and mean(2 e) for b. Returns the model.
     """
-    figure, panels = plt.subplots(1, 3, figsize=(9, 2.2), layout="constrained")
-    for panel, split in zip(panels, digits, strict=True):
-        images, labels = digits[split]
-        assert images.shape == (len(labels), 1, 28, 28)
-        assert images.min() >= 0 and images.max() <= 1
-        print(f"{split:10} {len(labels):6,} images, labels", end=" ")
-        print(f"{labels[:10].tolist()} ...")
-        rows = images[:60].view(6, 10, 28, 28)
-        # To tile: rows of images, then rows of pixels, form the height.
-        tiled = rows.permute(0, 2, 1, 3).reshape(6 * 28, 10 * 28)
-        panel.imshow(tiled.cpu().numpy(), cmap="gray")
-        panel.set_title(split)
-        panel.axis("off")
-    save_figure(figure, "optimizer_digits", figures)
+    x = torch.linspace(-1, 1, 20, device=device).unsqueeze(1)  # (20, 1)
+    y = 3 * x + 1
+    model = nn.Linear(1, 1, device=device)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
 
-    # A seed draws the same images again.
-    images, _ = digits["train"]
-    again, _ = font_digits("train", len(images))
-    assert torch.equal(images.cpu(), again)
-    return digits
+    w = torch.zeros((), device=device)
+    b = torch.zeros((), device=device)
+    for step in range(steps):
+        guess = model(x)  # 1. guess
+        loss = F.mse_loss(guess, y)  # 2. measure the error
+        loss.backward()  # 3. collect the derivatives
+        optimizer.step()  # 4. update
+        optimizer.zero_grad()  # the next step begins without old derivatives
 
-
-# %%
-def a_split_by_image_flatters(
-    digits: dict,
-    device: torch.device,
-    *,
-    epochs: int = 6,
-    batch_size: int = 64,
-    lr: float = 0.003,
-) -> dict[str, float]:
-    """Held-out images look easy; held-out fonts show the truth.
-
-    One network is measured twice. A random split of the images leaves every
-    font on both sides; a split by family of fonts asks what a user will ask.
-    Returns what was unseen -> fraction of wrong answers.
-    """
-    torch.manual_seed(0)
-    images, labels = digits["train"]
-    # The split that everybody writes first: one image in six, at random.
-    order = torch.randperm(len(labels)).to(device)
-    held_out, kept = order[: len(order) // 6], order[len(order) // 6 :]
-
-    network = nn.Sequential(
-        nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10)
-    ).to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr)
-    for _ in range(epochs):
-        shuffled = kept[torch.randperm(len(kept)).to(device)]
-        for batch in shuffled.split(batch_size):
-            loss = F.cross_entropy(network(images[batch]), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    unseen = {
-        "images of known fonts": (images[held_out], labels[held_out]),
-        "family of fonts": digits["validation"],
-    }
-    wrong = {}
-    for name, (x, y) in unseen.items():
-        with torch.no_grad():
-            guesses = network(x).argmax(dim=1)
-        wrong[name] = (guesses != y).float().mean().item()
-        print(f"unseen {name:26} {1 - wrong[name]:6.1%} right", end="")
-        print(f", {wrong[name]:6.1%} wrong")
-    # The promise of the random split is broken by the first new font.
-    by_image, by_font = wrong.values()
-    assert by_font > by_image + 0.03
-    return wrong
+        error = w * x + b - y  # the same by hand
+        if step % 10 == 0:
+            print(f"step {step:2}: loss {loss:.6f}, by hand", end="")
+            print(f" {(error**2).mean():.6f}")
+        assert_close(loss.detach(), (error**2).mean())
+        w = w - 0.3 * (2 * error * x).mean()
+        b = b - 0.3 * (2 * error).mean()
+        assert_close(model.weight[0, 0].detach(), w)
+        assert_close(model.bias[0].detach(), b)
+    print(f"after {steps}: y = {model.weight.item():.4f} x", end="")
+    print(f" + {model.bias.item():.4f}, the data: y = 3 x + 1")
+    assert math.isclose(model.weight.item(), 3, rel_tol=1e-3)
+    assert math.isclose(model.bias.item(), 1, rel_tol=1e-3)
+    return model
 
 
 # %%
-def losses_are_lines_of_arithmetic(
-    device: torch.device,
-) -> dict[str, tuple[float, float]]:
-    """Cross-entropy and its kin, written out, equal those of torch.
+def cross_entropy_is_minus_the_log_of_softmax(device: torch.device) -> None:
+    """`F.cross_entropy`: the mean of -log(probability of the label).
 
-    For scores z (batch, classes) and labels y, cross-entropy is the mean of
-    -log softmax(z)[y]; smoothing by e spreads the share e over all classes.
-    Returns name -> (by hand, by torch).
+    Softmax turns logits z into probabilities exp(z) / sum(exp(z)). Label
+    smoothing by 0.1 takes 0.1 of the weight from the label and spreads it
+    over all classes.
     """
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]], device=device)
-    labels = torch.tensor([0, 2], device=device)
-    # The log of exp(z) / sum(exp(z)) is z - log(sum(exp(z))).
-    log_softmax = logits - logits.exp().sum(dim=1, keepdim=True).log()
-    surprise = -log_softmax.gather(1, labels[:, None])[:, 0]  # (batch,)
-    of_all_classes = -log_softmax.mean(dim=1)  # (batch,)
+    labels = torch.tensor([0, 2], device=device)  # (batch,), no one-hot rows
+    exp = logits.exp()
+    probabilities = exp / exp.sum(dim=1, keepdim=True)  # (batch, classes)
+    print("logits:      ", logits.tolist(), " labels:", labels.tolist())
+    print("softmax:     ", probabilities[0].cpu())
+    print("             ", probabilities[1].cpu())
+    assert_close(probabilities, logits.softmax(dim=1))
 
-    # Scores of three yes-or-no questions, and for MSE three plain guesses.
-    x = torch.tensor([0.5, 2.0, -1.0], device=device)
-    y = torch.tensor([1.0, 0.0, 0.0], device=device)
-    chance = 1 / (1 + (-x).exp())  # the sigmoid turns a score into a chance
-    chosen = torch.where(y == 1, chance, 1 - chance)
+    first = -probabilities[0, 0].log()  # its label is 0
+    second = -probabilities[1, 2].log()  # its label is 2
+    loss = F.cross_entropy(logits, labels)
+    print(f"by hand: ({first:.4f} + {second:.4f}) / 2 = ", end="")
+    print(f"{(first + second) / 2:.4f}, F.cross_entropy: {loss:.4f}")
+    assert_close(loss, (first + second) / 2)
+    assert_close(F.nll_loss(logits.log_softmax(dim=1), labels), loss)
+    second_by_hand = math.log(2 + math.e)  # -log(1 / (1 + e + 1))
+    assert math.isclose(second.item(), second_by_hand, rel_tol=1e-5)
 
-    by_hand = {
-        "cross-entropy": surprise.mean(),
-        "log-softmax, then NLL": surprise.mean(),
-        "label smoothing 0.1": (0.9 * surprise + 0.1 * of_all_classes).mean(),
-        "mean squared error": ((x - y) ** 2).mean(),
-        "binary, with logits": -chosen.log().mean(),
-    }
-    by_torch = {
-        "cross-entropy": F.cross_entropy(logits, labels),
-        "log-softmax, then NLL": F.nll_loss(logits.log_softmax(1), labels),
-        "label smoothing 0.1": F.cross_entropy(
-            logits, labels, label_smoothing=0.1
-        ),
-        "mean squared error": F.mse_loss(x, y),
-        "binary, with logits": F.binary_cross_entropy_with_logits(x, y),
-    }
-    pairs = {}
-    for name, value in by_torch.items():
-        torch.testing.assert_close(by_hand[name], value)
-        pairs[name] = by_hand[name].item(), value.item()
-
-    # Why not by hand, then? exp(100) is beyond float32: inf / inf is nan.
-    # torch takes the largest score away first, which changes nothing else.
-    huge = torch.tensor([100.0, 0.0], device=device)
-    naive = -(huge.exp() / huge.exp().sum()).log()[0]
-    first = torch.tensor(0, device=device)
-    pairs["a score of 100"] = naive.item(), F.cross_entropy(huge, first).item()
-    assert math.isnan(pairs["a score of 100"][0])
-    assert pairs["a score of 100"][1] == 0
-    for name, (hand, library) in pairs.items():
-        print(f"{name:22} by hand {hand:6.4f}   by torch {library:6.4f}")
-    return pairs
+    smooth = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    all_classes = -probabilities.log().mean()
+    print(f"label_smoothing=0.1: {smooth:.4f}")
+    assert_close(smooth, 0.9 * loss + 0.1 * all_classes)
 
 
 # %%
-def a_step_is_four_moves(
-    device: torch.device, *, steps: int = 50, lr: float = 0.1
-) -> dict[str, Tensor]:
-    """Guess, error, derivatives, update; old derivatives go in between.
+def binary_cross_entropy_with_logits_stays_finite(device: torch.device) -> None:
+    """Losses take logits: by hand, a probability of 0 has no logarithm.
 
-    A line is fitted to y = 3 x + 1 from w = b = 0. Returns (w, b) for the step
-    written by hand, and for `zero_grad` at the start, at the end, left out.
+    A yes-or-no question has one logit z; its probability is the sigmoid
+    p = 1 / (1 + exp(-z)), the loss -log(p) for yes, -log(1 - p) for no.
     """
-    x = torch.linspace(-1, 1, 20, device=device)[:, None]  # (20, 1)
-    y = 3 * x + 1
+    logits = torch.tensor([0.5, 2.0, -1.0], device=device)
+    target = torch.tensor([1.0, 0.0, 0.0], device=device)  # yes, no, no
+    p = 1 / (1 + (-logits).exp())  # the sigmoid
+    by_hand = -(p[0].log() + (1 - p[1]).log() + (1 - p[2]).log()) / 3
+    loss = F.binary_cross_entropy_with_logits(logits, target)
+    print("logits [0.5, 2.0, -1.0], targets [1, 0, 0]")
+    print(f"by hand {by_hand:.4f}, with_logits {loss:.4f}")
+    assert_close(loss, by_hand)
 
-    # By hand: for the mean of (w x + b - y)**2 the derivatives are the means
-    # of 2 (w x + b - y) x and of 2 (w x + b - y).
-    w = b = torch.zeros((), device=device)
-    for _ in range(steps):
-        residual = w * x + b - y
-        w, b = (
-            w - lr * (2 * residual * x).mean(),
-            b - lr * (2 * residual).mean(),
-        )
-    lines = {"by hand": torch.stack([w, b])}
+    # A sure and wrong answer: in float32 exp(-200) is 0, and so is p.
+    sure = torch.tensor([-200.0], device=device)
+    yes = torch.tensor([1.0], device=device)
+    by_hand = -sure.sigmoid().log()
+    loss = F.binary_cross_entropy_with_logits(sure, yes)
+    print(f"logit -200, target 1: by hand {by_hand.item()}", end="")
+    print(f", with_logits {loss.item()}")
+    assert by_hand == torch.inf
+    assert loss == 200
 
-    for place in ("at the start", "at the end", "never"):
-        model = nn.Linear(1, 1, device=device)
-        nn.init.zeros_(model.weight)
-        nn.init.zeros_(model.bias)
-        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-        for _ in range(steps):  # every training loop is these four moves
-            if place == "at the start":
-                optimizer.zero_grad()
-            guess = model(x)  # 1. guess
-            error = F.mse_loss(guess, y)  # 2. measure the error
-            error.backward()  # 3. collect the derivatives
-            optimizer.step()  # 4. update
-            if place == "at the end":
-                optimizer.zero_grad()
-        lines[f"zero_grad {place}"] = torch.cat(
-            [model.weight[0], model.bias]
-        ).detach()
-
-    for name, (w, b) in lines.items():
-        print(f"{name:22} y = {w:.4f} x + {b:.4f}")
-    by_hand, start, end, never = lines.values()
-    torch.testing.assert_close(start, by_hand)
-    torch.testing.assert_close(start, end)
-    # Never zeroed, the sum of all old derivatives throws the line about.
-    assert (never - by_hand).abs().max() > 0.1
-    return lines
+    # Softmax by hand: exp(200) is inf, and inf / inf is nan.
+    pair = torch.tensor([[200.0, 0.0]], device=device)
+    by_hand = -(pair.exp() / pair.exp().sum()).log()[0, 0]
+    loss = F.cross_entropy(pair, torch.tensor([0], device=device))
+    print(f"logits (200, 0), label 0: by hand {by_hand.item()}", end="")
+    print(f", cross_entropy {loss.item()}")
+    assert by_hand.isnan()
+    assert loss == 0
 
 
 # %%
-class HandSGD:
-    """v = momentum * v + g, w = w - lr * v; Nesterov looks one step ahead."""
+def zero_grad_clears_what_backward_adds(device: torch.device) -> None:
+    """Without `zero_grad` a step adds up old gradients and overshoots.
 
-    def __init__(self, lr, momentum=0.0, nesterov=False):
-        self.lr, self.momentum, self.nesterov = lr, momentum, nesterov
-        self.velocity = 0.0
-
-    def step(self, w: Tensor, gradient: Tensor) -> Tensor:
-        """Return the next w."""
-        # Old steps go on with the share `momentum`; without it v is g.
-        self.velocity = self.momentum * self.velocity + gradient
-        if self.nesterov:
-            return w - self.lr * (gradient + self.momentum * self.velocity)
-        return w - self.lr * self.velocity
-
-
-class HandRMSprop:
-    """Each coordinate is divided by the root of its mean square gradient."""
-
-    def __init__(self, lr, alpha=0.99, eps=1e-8):
-        self.lr, self.alpha, self.eps = lr, alpha, eps
-        self.square = 0.0
-
-    def step(self, w: Tensor, gradient: Tensor) -> Tensor:
-        """Return the next w."""
-        # A moving average: the share 1 - alpha of it is the latest gradient.
-        self.square = self.alpha * self.square + (1 - self.alpha) * gradient**2
-        return w - self.lr * gradient / (self.square.sqrt() + self.eps)
-
-
-class HandAdam:
-    """Momentum over RMSprop, corrected for the start; decayed it is AdamW."""
-
-    def __init__(self, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        self.lr, self.betas, self.eps = lr, betas, eps
-        self.weight_decay = weight_decay
-        self.mean = self.square = 0.0
-        self.count = 0
-
-    def step(self, w: Tensor, gradient: Tensor) -> Tensor:
-        """Return the next w."""
-        self.count += 1
-        beta1, beta2 = self.betas
-        self.mean = beta1 * self.mean + (1 - beta1) * gradient
-        self.square = beta2 * self.square + (1 - beta2) * gradient**2
-        # Both averages began at 0; after n steps they hold 1 - beta**n of all.
-        mean = self.mean / (1 - beta1**self.count)
-        square = self.square / (1 - beta2**self.count)
-        w = w * (1 - self.lr * self.weight_decay)  # beside the gradient
-        return w - self.lr * mean / (square.sqrt() + self.eps)
-
-
-def optimizers_differ_in_a_few_lines(
-    device: torch.device, figures: Path, *, steps: int = 100
-) -> dict[str, Tensor]:
-    """Six optimizers by hand walk the very path of those in `torch.optim`.
-
-    The valley is loss = (x**2 + 20 * y**2) / 2, 20 times steeper across than
-    along, its gradient (x, 20 * y). Returns name -> path (steps + 1, 2).
-    Source: Kingma & Ba 2015 (Adam), Loshchilov & Hutter 2019 (AdamW).
+    loss = w^2, its gradient 2 w, lr = 0.1: a step multiplies w by 0.8.
+    Never cleared: the sums 2, 3.6, 4.48, ... of all gradients are subtracted.
     """
-    optim = torch.optim
-    momentum = {"lr": 0.03, "momentum": 0.8}
-    pairs = {
-        "SGD": (HandSGD, optim.SGD, {"lr": 0.03}),
-        "momentum": (HandSGD, optim.SGD, momentum),
-        "Nesterov": (HandSGD, optim.SGD, {**momentum, "nesterov": True}),
-        "RMSprop": (HandRMSprop, optim.RMSprop, {"lr": 0.05}),
-        "Adam": (HandAdam, optim.Adam, {"lr": 0.2}),
-        "AdamW": (HandAdam, optim.AdamW, {"lr": 0.2, "weight_decay": 0.5}),
-    }
-    # By hand the gradient is curvature * w; torch has to find it itself.
-    curvature = torch.tensor([1.0, 20.0], device=device)
-    figure, panel = plt.subplots(figsize=(7, 4), layout="constrained")
-    paths = {}
-    for name, (hand_class, torch_class, options) in pairs.items():
-        w = nn.Parameter(torch.tensor([-4.0, 1.5], device=device))
-        by_hand, by_torch = hand_class(**options), torch_class([w], **options)
-        path, apart = [w.detach().clone()], 0.0
-        for _ in range(steps):
-            by_torch.zero_grad()
-            loss = (curvature * w**2).sum() / 2
-            loss.backward()
-            by_torch.step()
-            path.append(by_hand.step(path[-1], curvature * path[-1]))
-            apart = max(apart, (path[-1] - w).abs().max().item())
-        assert apart < 1e-4
-        paths[name] = torch.stack(path)
-        panel.plot(*paths[name].T.tolist(), ".-", linewidth=1, label=name)
-        distance = torch.linalg.vector_norm(w)
-        print(f"{name:9} ends {distance:.5f} from the minimum", end="")
-        print(f", at most {apart:.0e} off torch's path")
+    w = torch.ones((), device=device, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()  # first, or last: both are right
+        (w**2).backward()
+        optimizer.step()
+    print("loss = w**2 from w = 1, three steps of lr 0.1")
+    print(f"zero_grad, backward, step: w = {w.item():.4f}")
+    assert math.isclose(w.item(), 0.8**3, rel_tol=1e-5)
 
-    # Lines of equal height make the valley visible under the paths.
-    x, y = torch.linspace(-4.5, 1, 60), torch.linspace(-1.5, 1.7, 60)
-    height = (x**2 + 20 * y[:, None] ** 2) / 2  # (60, 60)
-    panel.contour(x, y, height, levels=12, colors="lightgray", zorder=0)
-    panel.set(title=f"{steps} steps down one valley", xlabel="x", ylabel="y")
-    panel.legend()
-    save_figure(figure, "optimizer_paths", figures)
-    return paths
+    w = torch.ones((), device=device, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    for _ in range(3):
+        (w**2).backward()  # adds to w.grad
+        optimizer.step()
+    print(f"no zero_grad:              w = {w.item():.4f}, past 0")
+    assert math.isclose(w.item(), 1 - 0.1 * (2 + 3.6 + 4.48), rel_tol=1e-3)
+
+    w = torch.ones((), device=device, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    for _ in range(3):
+        (w**2).backward()
+        assert w.grad == 2
+        optimizer.zero_grad()  # too early: nothing is learnt
+        optimizer.step()
+    print(f"backward, zero_grad, step: w = {w.item():.4f}, where it was")
+    assert w == 1
 
 
 # %%
-def learning_rates_creep_arrive_or_explode(
-    device: torch.device, *, curvature: float = 10.0, steps: int = 40
-) -> dict[str, float]:
-    """Beyond 2 / curvature each step lands farther from the minimum.
+def clip_grad_norm_shortens_and_keeps_direction(device: torch.device) -> None:
+    """All gradients together are one vector; its length is limited.
 
-    For loss = curvature * w**2 / 2 a step multiplies w by 1 - lr * curvature.
-    Returns name -> w after all steps from w = 1; the minimum is at 0.
+    The gradients are (3, 0) and (4): the norm is sqrt(9 + 16) = 5. To come
+    down to 1, each is divided by 5. A shorter vector stays as it is.
     """
-    # Where |1 - lr * curvature| is 1, w only changes its sign.
-    limit = 2 / curvature
-    rates = {
-        "too small": 0.01 * limit,
-        "right": 0.4 * limit,
-        "at the limit": limit,
-        "too large": 1.05 * limit,
-    }
-    ends = {}
-    for name, lr in rates.items():
-        w = torch.ones((), device=device, requires_grad=True)
-        optimizer = torch.optim.SGD([w], lr=lr)
-        for _ in range(steps):
-            optimizer.zero_grad()
-            (curvature * w**2 / 2).backward()
-            optimizer.step()
-        ends[name] = w.item()
-        # The same, without any step: one factor to the power of their number.
-        expected = (1 - lr * curvature) ** steps
-        assert math.isclose(w.item(), expected, rel_tol=1e-3, abs_tol=1e-6)
-        print(f"{name:12} lr {lr:.3f}: w = {w:9.5f} after {steps} steps")
-    return ends
-
-
-# %%
-def a_range_test_finds_the_learning_rate(
-    digits: dict, device: torch.device, figures: Path, *, steps: int = 120
-) -> dict[str, tuple[float, float]]:
-    """Raise lr at every step: the loss falls, then explodes; stay below.
-
-    A tenth of the rate with the lowest loss is picked, and tried against two
-    others. Returns name -> (lr, mean loss of the last ten steps).
-    Source: the range test of Smith 2017, "Cyclical Learning Rates".
-    """
-    images, labels = digits["train"]
-
-    def train(rates: Tensor) -> Tensor:
-        """Take one step for each rate; return the losses on the way."""
-        torch.manual_seed(0)
-        network = nn.Sequential(
-            nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10)
-        ).to(device)
-        optimizer = torch.optim.SGD(network.parameters(), momentum=0.9)
-        losses = []
-        for lr in rates.tolist():
-            optimizer.param_groups[0]["lr"] = lr  # what every schedule sets
-            batch = torch.randint(len(labels), (128,)).to(device)
-            loss = F.cross_entropy(network(images[batch]), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
-        return torch.stack(losses).cpu()
-
-    # Equal factors, not equal differences: 0.0001 up to 10.
-    rates = torch.logspace(-4, 1, steps)
-    losses = train(rates)
-    picked = rates[losses.argmin()].item() / 10
-    print(f"lowest loss at lr {10 * picked:.3f}, so a tenth: {picked:.4f}")
-
-    # On the left the test, on the right what its advice is worth.
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 3.5), layout="constrained"
-    )
-    left.semilogx(rates.tolist(), losses.clamp(max=4).tolist())
-    left.axvline(picked, color="gray", linestyle=":")
-    left.set(title="range test", xlabel="lr", ylabel="loss (cut at 4)")
-    results = {}
-    trials = {"too small": picked / 100, "picked": picked, "too large": 10.0}
-    for name, lr in trials.items():
-        losses = train(torch.full((steps,), lr))
-        results[name] = lr, losses[-10:].mean().item()
-        right.plot(losses.clamp(max=4).tolist(), label=f"{name}: {lr:.2g}")
-        print(f"{name:9} lr {lr:8.5f}: loss {results[name][1]:.2f}", end="")
-        print(f" after {steps} steps")
-    # The picked rate must beat both others; guessing alike costs log(10).
-    assert results["picked"][1] == min(loss for _, loss in results.values())
-    assert results["picked"][1] < 0.7 * math.log(10)
-    right.set(title="constant lr", xlabel="step", ylabel="loss (cut at 4)")
-    right.legend()
-    save_figure(figure, "optimizer_rates", figures)
-    return results
-
-
-# %%
-def schedules_move_once_an_epoch_or_once_a_batch(
-    figures: Path, *, epochs: int = 12, batches: int = 10, lr: float = 0.1
-) -> dict[str, list[float]]:
-    """Step, cosine and plateau move each epoch, one-cycle each batch.
-
-    Returns name -> the learning rate of every batch.
-    """
-    schedules, total = torch.optim.lr_scheduler, epochs * batches
-    classes = {
-        "step": (schedules.StepLR, {"step_size": 4, "gamma": 0.1}),
-        "cosine": (schedules.CosineAnnealingLR, {"T_max": epochs}),
-        "plateau": (
-            schedules.ReduceLROnPlateau,
-            {"factor": 0.5, "patience": 1},
-        ),
-        "one-cycle": (
-            schedules.OneCycleLR,
-            {"max_lr": lr, "total_steps": total},
-        ),
-    }
-    # The loss stops falling in epoch 3: each second idle epoch halves lr.
-    validation_losses = [1.0, 0.8, 0.6] + [0.5] * (epochs - 3)
-    rates = {name: [] for name in classes}
-    for name, (schedule_class, options) in classes.items():
-        w = nn.Parameter(torch.zeros(1))
-        optimizer = torch.optim.SGD([w], lr=lr, momentum=0.9)
-        schedule = schedule_class(optimizer, **options)
-        for validation_loss in validation_losses:
-            for _ in range(batches):
-                rates[name].append(optimizer.param_groups[0]["lr"])
-                optimizer.step()  # always before the step of the schedule
-                if name == "one-cycle":
-                    schedule.step()
-            # An epoch is over: those that count epochs move now.
-            if name == "plateau":
-                schedule.step(validation_loss)
-            elif name != "one-cycle":
-                schedule.step()
-
-    # What each formula says at the start of each epoch.
-    for epoch in range(epochs):
-        expected = {
-            "step": lr * 0.1 ** (epoch // 4),
-            "cosine": lr * (1 + math.cos(math.pi * epoch / epochs)) / 2,
-            "plateau": lr * 0.5 ** max(0, (epoch - 4) // 2),
-        }
-        for name, rate in expected.items():
-            assert math.isclose(rates[name][epoch * batches], rate), name
-    # One-cycle climbs from lr / 25 for 30% of the run, then falls to nothing.
-    cycle = rates["one-cycle"]
-    assert math.isclose(cycle[0], lr / 25) and cycle[-1] < lr / 200_000
-    assert math.isclose(cycle[round(0.3 * total) - 1], lr)
-
-    figure, panel = plt.subplots(figsize=(7, 3.5), layout="constrained")
-    print("epoch    ", *(f"{epoch:8}" for epoch in range(0, epochs, 2)))
-    for name, curve in rates.items():
-        panel.step([n / batches for n in range(total)], curve, where="post")
-        print(f"{name:9}", *(f"{lr:8.5f}" for lr in curve[:: 2 * batches]))
-    panel.set(title="four schedules", xlabel="epoch", ylabel="lr")
-    panel.legend(rates)
-    save_figure(figure, "optimizer_schedules", figures)
-    return rates
-
-
-# %%
-def accumulated_gradients_equal_the_large_batch(
-    device: torch.device,
-) -> dict[str, float]:
-    """Weigh each part by its share, and small batches add up to a large one.
-
-    The batch of 10 comes in parts of 4, 4 and 2. This holds for layers that
-    treat samples one by one, so not for batch norm. Returns weighting -> the
-    largest difference from the gradient of the whole batch.
-    """
-    torch.manual_seed(0)
-    model = nn.Linear(3, 1, device=device)
-    x, y = torch.randn(10, 3, device=device), torch.randn(10, 1, device=device)
-    F.mse_loss(model(x), y).backward()  # all ten at once
-    whole = model.weight.grad.clone()
-
-    # A loss is a mean over its own part; its share of the whole is 4 / 10.
-    parts = list(zip(x.split(4), y.split(4), strict=True))
-    weightings = {
-        "by size": [0.4, 0.4, 0.2],
-        "a third each": [1 / 3, 1 / 3, 1 / 3],
-        "not at all": [1.0, 1.0, 1.0],
-    }
-    differences = {}
-    for name, weights in weightings.items():
-        model.zero_grad()
-        for weight, (part_x, part_y) in zip(weights, parts, strict=True):
-            # Each backward adds to the gradients; the step would come after.
-            (weight * F.mse_loss(model(part_x), part_y)).backward()
-        differences[name] = (model.weight.grad - whole).abs().max().item()
-        print(f"weighted {name:12} off by {differences[name]:.6f}")
-    assert differences["by size"] < 1e-6 < differences["a third each"]
-    return differences
-
-
-# %%
-def clipping_shortens_a_gradient_and_keeps_its_direction(
-    device: torch.device, *, max_norm: float = 1.0
-) -> Tensor:
-    """All gradients together are one vector; only its length is cut.
-
-    Two parameters with gradients (3, 0) and (4): the norm is 5, so each is
-    multiplied by 1 / 5, between `backward` and `step`. Returns the clipped
-    gradients, (3,).
-    """
-    # Two tensors, as the parameters of a network are many.
     w = torch.zeros(2, device=device, requires_grad=True)
     b = torch.zeros(1, device=device, requires_grad=True)
     optimizer = torch.optim.SGD([w, b], lr=1.0)
-    (3 * w[0] + 4 * b).sum().backward()
-    # Between backward and step; it returns the norm from before the cut.
-    norm = nn.utils.clip_grad_norm_([w, b], max_norm)
+    (3 * w[0] + 4 * b.sum()).backward()
+    print("w.grad", w.grad.tolist(), " b.grad", b.grad.tolist())
+    # Between backward and step; what it returns is the norm before.
+    norm = nn.utils.clip_grad_norm_([w, b], max_norm=1.0)
     optimizer.step()
 
-    clipped = torch.cat([w.grad, b.grad])
-    after = torch.linalg.vector_norm(clipped)
-    print(f"norm before {norm:.1f}, after {after:.1f}")
-    print("gradient after", [round(number, 4) for number in clipped.tolist()])
-    # (3, 0, 4) / 5, and with lr = 1 the step is exactly that long.
-    expected = torch.tensor([0.6, 0.0, 0.8], device=device)
-    torch.testing.assert_close(clipped, expected, rtol=1e-4, atol=0)
-    torch.testing.assert_close(torch.cat([w, b]).detach(), -clipped)
-    return clipped
+    moved = torch.cat([w, b]).detach()  # from 0, with lr 1
+    print(f"max_norm=1:  norm {norm:.4f} before, the step {moved.norm():.4f}")
+    print("w and b from 0 to", moved.cpu())
+    assert_close(norm, torch.tensor(5.0, device=device))
+    assert_close(moved, torch.tensor([-0.6, 0.0, -0.8], device=device))
+    assert f"{moved.norm():.4f}" == "1.0000"
+
+    optimizer.zero_grad()
+    (3 * w[0] + 4 * b.sum()).backward()
+    nn.utils.clip_grad_norm_([w, b], max_norm=10.0)
+    print("max_norm=10: w.grad", w.grad.tolist(), " b.grad", b.grad.tolist())
+    assert w.grad.tolist() == [3, 0] and b.grad.tolist() == [4]
+
+    nn.utils.clip_grad_value_([w, b], clip_value=1.0)  # another direction
+    print("clip_grad_value_(1): w.grad", w.grad.tolist(), end="")
+    print("  b.grad", b.grad.tolist())
+    assert w.grad.tolist() == [1, 0] and b.grad.tolist() == [1]
 
 
 # %%
-def batch_means_are_weighted_by_batch_size(
-    device: torch.device, *, batch_size: int = 4
-) -> tuple[float, float]:
-    """The mean of batch means counts a small last batch too much.
+def gradient_accumulation_equals_a_large_batch(device: torch.device) -> None:
+    """Small batches add up to a large one if each counts by its size.
 
-    Ten guesses in batches of 4, 4 and 2; the last two are wrong by 1.
-    Returns the wrong and the right mean squared error.
-    """
-    guesses = torch.tensor([0.0] * 8 + [1.0] * 2, device=device)
-    targets = torch.zeros(10, device=device)
-
-    # cross_entropy and mse_loss give means, so this is what a loop sees.
-    means, total = [], 0.0
-    batches = guesses.split(batch_size), targets.split(batch_size)
-    for guess, target in zip(*batches, strict=True):
-        mean = F.mse_loss(guess, target).item()
-        means.append(mean)
-        total += mean * len(target)  # back to a sum over samples
-    wrong, right = sum(means) / len(means), total / len(targets)
-
-    print(f"mean of the batch means           {wrong:.4f}, wrong")
-    print(f"sum over samples / their number   {right:.4f}, right")
-    whole = F.mse_loss(guesses, targets).item()
-    assert abs(right - whole) < 1e-6 < abs(wrong - whole)
-    return wrong, right
-
-
-# %%
-def eval_and_no_grad_switch_different_things(
-    device: torch.device, *, width: int = 1000
-) -> dict[tuple[str, str], tuple[float, int, int]]:
-    """`eval()` changes what layers do, `no_grad` what autograd records.
-
-    Neither stands in for the other: measuring needs both. Returns
-    (mode, gradients) -> (fraction that dropout zeroed, batches that batch norm
-    took into its statistics, bytes kept for backward).
+    A batch of 10 comes in parts of 4, 4 and 2. A loss is the mean over its
+    own part, so its share of the whole is 4/10, 4/10, 2/10, not a third.
+    This holds where samples are treated one by one: not for batch norm.
     """
     torch.manual_seed(0)
-    x = torch.ones(8, width, device=device)
-    table = {}
-    print(f"{'':17}dropped   batches in the norm   kept for backward")
-    for mode in ("train", "eval"):
-        for gradients in ("grad", "no_grad"):
-            model = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(width))
-            model.to(device)
-            model.train(mode == "train")  # eval() is short for train(False)
-            kept = []
-            hooks = torch.autograd.graph.saved_tensors_hooks
-            with (
-                torch.set_grad_enabled(gradients == "grad"),
-                hooks(kept.append, lambda _: None),  # no backward follows
-            ):
-                hidden = model[0](x)
-                model[1](hidden)
-            dropped = (hidden == 0).float().mean().item()
-            count = model[1].num_batches_tracked.item()
-            size = sum({t.data_ptr(): t.nbytes for t in kept}.values())
-            table[mode, gradients] = dropped, count, size
-            print(f"{mode + '()':8}{gradients:9}{dropped:7.1%}", end="")
-            print(f"{count:22}{size:14,} bytes")
-    # Dropout and batch norm follow the mode, memory follows the gradients.
-    for (mode, gradients), (dropped, count, size) in table.items():
-        assert (dropped > 0) == (count > 0) == (mode == "train")
-        assert (size > 0) == (gradients == "grad")
-    return table
+    x = torch.randn(10, 3, device=device)
+    y = torch.randn(10, 1, device=device)
+    model = nn.Linear(3, 1, device=device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    F.mse_loss(model(x), y).backward()  # all ten at once
+    whole = model.weight.grad.clone()
+    print("ten at once:     ", whole.cpu())
+
+    optimizer.zero_grad()  # once, before the first part
+    for start in range(0, 10, 4):
+        part_x = x[start : start + 4]  # (4, 3), at last (2, 3)
+        part_y = y[start : start + 4]
+        loss = F.mse_loss(model(part_x), part_y) * len(part_x) / 10
+        loss.backward()  # adds to the gradient
+    print("weighted by size:", model.weight.grad.cpu())
+    assert_close(model.weight.grad, whole)
+    before = model.weight.detach().clone()
+    optimizer.step()  # once, after the last part
+    assert_close(model.weight.detach(), before - 0.1 * whole)
+
+    # A third for each part: how much does each of the ten samples count?
+    thirds = torch.zeros(10, device=device, requires_grad=True)
+    for start in range(0, 10, 4):
+        loss = thirds[start : start + 4].mean() / 3
+        loss.backward()
+    print("a third for each part, weight of a sample:", end="")
+    print(f" {thirds.grad[0]:.4f} first, {thirds.grad[9]:.4f} last")
+    assert math.isclose(thirds.grad[0].item(), 1 / 12, rel_tol=1e-5)
+    assert math.isclose(thirds.grad[9].item(), 1 / 6, rel_tol=1e-5)
+
+
+# %% [markdown]
+# ## The rate
+# The learning rate is the first number to get right. How large it may be, how
+# optimizers change the step, how to find a rate, and how to let it fall.
+
+
+# %%
+def descend_parabola(lr: float, steps: int, device: torch.device) -> float:
+    """Return w after `steps` steps down loss = 2 w^2 from w = 1."""
+    w = torch.ones((), device=device, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=lr)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (2 * w**2).backward()  # the gradient is 4 w
+        optimizer.step()
+    return w.item()
+
+
+def a_learning_rate_converges_below_two_over_curvature(
+    device: torch.device,
+) -> None:
+    """Below 2 / curvature steps converge, above it they grow.
+
+    The curvature of loss = 2 w^2 is 4, its gradient 4 w: a step multiplies w
+    by 1 - 4 lr. At lr = 2 / 4 that is -1. Of many weights the one with the
+    largest curvature sets the limit for all.
+    """
+    print("loss = 2 w**2 from w = 1, after 10 steps")
+    # Below 1 / curvature w keeps its sign.
+    small = descend_parabola(0.01, 10, device)
+    print(f"lr 0.01,  too small: w = {small:8.4f}, factor  0.96 a step")
+    assert math.isclose(small, 0.96**10, rel_tol=1e-4)
+
+    right = descend_parabola(0.125, 10, device)
+    print(f"lr 0.125, right:     w = {right:8.4f}, factor  0.5")
+    assert math.isclose(right, 0.5**10, rel_tol=1e-4)
+
+    best = descend_parabola(0.25, 1, device)
+    print(f"lr 0.25,  1 / 4:     w = {best:8.4f}, factor  0, after one step")
+    assert best == 0
+
+    # From there to 2 / curvature it changes sign at each step and shrinks.
+    high = descend_parabola(0.45, 10, device)
+    print(f"lr 0.45,  swings:    w = {high:8.4f}, factor -0.8")
+    assert math.isclose(high, 0.8**10, rel_tol=1e-4)
+
+    # At 2 / curvature it only changes sign, for ever.
+    limit = descend_parabola(0.5, 10, device)
+    after_odd = descend_parabola(0.5, 11, device)
+    print(f"lr 0.5,   the limit: w = {limit:8.4f}, factor -1, next", after_odd)
+    assert limit == 1 and after_odd == -1
+
+    large = descend_parabola(0.55, 10, device)
+    print(f"lr 0.55,  too large: w = {large:8.4f}, factor -1.2")
+    assert math.isclose(large, 1.2**10, rel_tol=1e-4)
+
+
+# %%
+def sgd_with_momentum_by_hand_equals_torch(device: torch.device) -> None:
+    """Momentum: a step goes along a sum of gradients, old ones fading.
+
+    velocity = 0.8 velocity + gradient, w = w - lr velocity. Nesterov's step is
+    gradient + 0.8 velocity. loss = (x^2 + 20 y^2) / 2, its gradient (x, 20 y).
+    """
+    curvature = torch.tensor([1.0, 20.0], device=device)
+    start = torch.tensor([-4.0, 1.5], device=device)
+    w = start.clone().requires_grad_()
+    optimizer = torch.optim.SGD([w], lr=0.03, momentum=0.8)
+    ahead = start.clone().requires_grad_()
+    nesterov = torch.optim.SGD([ahead], lr=0.03, momentum=0.8, nesterov=True)
+
+    hand, velocity = start, torch.zeros_like(start)
+    hand_ahead, velocity_ahead = start, torch.zeros_like(start)
+    for _ in range(20):
+        optimizer.zero_grad()
+        ((curvature * w**2).sum() / 2).backward()
+        optimizer.step()
+        velocity = 0.8 * velocity + curvature * hand  # old ones fade
+        hand = hand - 0.03 * velocity
+        assert_close(w.detach(), hand)
+
+        nesterov.zero_grad()
+        ((curvature * ahead**2).sum() / 2).backward()
+        nesterov.step()
+        gradient = curvature * hand_ahead
+        velocity_ahead = 0.8 * velocity_ahead + gradient
+        hand_ahead = hand_ahead - 0.03 * (gradient + 0.8 * velocity_ahead)
+        assert_close(ahead.detach(), hand_ahead)
+
+    print("loss = (x**2 + 20 * y**2) / 2 from (-4, 1.5), 20 steps of lr 0.03")
+    plain = start * (1 - 0.03 * curvature) ** 20  # without momentum
+    print(f"no momentum:   x {plain[0]:7.4f}, y {plain[1]:7.4f}")
+    print(f"momentum=0.8:  x {w[0]:7.4f}, y {w[1]:7.4f}", end="")
+    print(f"  by hand x {hand[0]:7.4f}, y {hand[1]:7.4f}")
+    print(f"nesterov=True: x {ahead[0]:7.4f}, y {ahead[1]:7.4f}", end="")
+    print(f"  by hand x {hand_ahead[0]:7.4f}, y {hand_ahead[1]:7.4f}")
+    # Without momentum the steep axis is done and the flat one has hardly begun.
+    assert abs(plain[1]) < 1e-6 and abs(w[0]) < abs(plain[0]) / 5
+
+
+# %%
+def rmsprop_by_hand_equals_torch(device: torch.device) -> None:
+    """RMSprop divides a step by the root of a mean of squared gradients.
+
+    square = 0.9 square + 0.1 gradient^2, w = w - lr gradient / root(square).
+    So each coordinate moves about lr, however steep it is; the first time
+    root(10) times that, since `square` began at 0. loss = (x^2 + 20 y^2) / 2,
+    its gradient (x, 20 y).
+    """
+    curvature = torch.tensor([1.0, 20.0], device=device)
+    w = torch.tensor([-4.0, 1.5], device=device, requires_grad=True)
+    optimizer = torch.optim.RMSprop([w], lr=0.1, alpha=0.9, eps=1e-8)
+
+    hand = w.detach().clone()
+    square = torch.zeros_like(hand)
+    for step in range(20):
+        optimizer.zero_grad()
+        ((curvature * w**2).sum() / 2).backward()
+        optimizer.step()
+
+        gradient = curvature * hand
+        square = 0.9 * square + 0.1 * gradient**2  # a tenth is the latest
+        move = 0.1 * gradient / (square.sqrt() + 1e-8)
+        hand = hand - move  # 1e-8 keeps 0 / 0 out
+        assert_close(w.detach(), hand)
+        if step == 0:  # gradient / root(0.1 gradient^2) = root(10)
+            print("gradients at first:", gradient.cpu())
+            print("first step:        ", move.cpu())
+            assert_close(move.abs(), torch.full_like(move, 0.1 * 10**0.5))
+    print("after 20 steps:    ", w.detach().cpu())
+    print("by hand:           ", hand.cpu())
+
+
+# %%
+def adam_by_hand_equals_torch(device: torch.device) -> None:
+    """Adam: a mean of gradients over the root of a mean of their squares.
+
+    Both means began at 0: after n steps they hold 1 - beta^n of the whole, and
+    are divided by it. loss = (x^2 + 20 y^2) / 2, its gradient (x, 20 y).
+    Source: Kingma & Ba 2015.
+    """
+    curvature = torch.tensor([1.0, 20.0], device=device)
+    w = torch.tensor([-4.0, 1.5], device=device, requires_grad=True)
+    optimizer = torch.optim.Adam([w], lr=0.2, betas=(0.9, 0.999), eps=1e-8)
+
+    hand = w.detach().clone()
+    mean = torch.zeros_like(hand)
+    square = torch.zeros_like(hand)
+    for step in range(1, 21):
+        optimizer.zero_grad()
+        ((curvature * w**2).sum() / 2).backward()
+        optimizer.step()
+
+        gradient = curvature * hand
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        # Both began at 0: after one step a tenth of the mean is there.
+        whole_mean = mean / (1 - 0.9**step)
+        whole_square = square / (1 - 0.999**step)
+        hand = hand - 0.2 * whole_mean / (whole_square.sqrt() + 1e-8)
+        assert_close(w.detach(), hand)
+        if step == 1:  # gradient / root(gradient^2): 1 or -1, so lr each
+            print("from (-4, 1.5), gradients (-4, 30), lr 0.2")
+            print("first step to:  ", w.detach().cpu())
+            assert_close(hand, torch.tensor([-3.8, 1.3], device=device))
+    print("after 20 steps: ", w.detach().cpu())
+    print("by hand:        ", hand.cpu())
+
+
+# %%
+def adamw_decays_weights_beside_the_gradient(device: torch.device) -> None:
+    """AdamW shrinks w by lr * weight_decay; in Adam the decay gets lost.
+
+    w = 2, gradient 10, lr = 0.1, weight_decay = 0.5. SGD and Adam add
+    0.5 w = 1 to the gradient. Adam's first step is lr whatever the gradient,
+    so the decay changes nothing. AdamW: w (1 - 0.1 * 0.5) - lr.
+    Source: Loshchilov & Hutter 2019.
+    """
+    print("w = 2, gradient 10, one step of lr 0.1, weight_decay 0.5 or 0")
+    w = torch.tensor(2.0, device=device, requires_grad=True)
+    (10 * w).backward()
+    torch.optim.SGD([w], lr=0.1, weight_decay=0.5).step()
+    print(f"SGD:   {w:.4f}, without decay {2 - 0.1 * 10:.4f}")
+    assert math.isclose(w.item(), 2 - 0.1 * (10 + 0.5 * 2), rel_tol=1e-5)
+
+    w = torch.tensor(2.0, device=device, requires_grad=True)
+    (10 * w).backward()
+    torch.optim.Adam([w], lr=0.1, weight_decay=0.5).step()
+    print(f"Adam:  {w:.4f}, without decay {2 - 0.1:.4f}, the same")
+    assert math.isclose(w.item(), 2 - 0.1, rel_tol=1e-5)
+
+    w = torch.tensor(2.0, device=device, requires_grad=True)
+    optimizer = torch.optim.AdamW([w], lr=0.1, weight_decay=0.5)
+    hand = 2.0
+    for step in range(1, 4):
+        optimizer.zero_grad()
+        (10 * w).backward()  # where the gradient stays, each step is lr
+        optimizer.step()
+        hand = hand * (1 - 0.1 * 0.5) - 0.1
+        print(f"AdamW: {w:.4f}, without decay {2 - 0.1 * step:.4f}", end="")
+        print(f", by hand {hand:.4f}, step {step}")
+        assert math.isclose(w.item(), hand, rel_tol=1e-5)
+
+
+# %%
+def walk_valley(
+    optimizer: torch.optim.Optimizer, w: Tensor, steps: int
+) -> Tensor:
+    """Return the path of w, (steps + 1, 2), down (x^2 + 20 y^2) / 2."""
+    curvature = torch.tensor([1.0, 20.0], device=w.device)  # 1 flat, 20 steep
+    path = [w.detach().clone()]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        ((curvature * w**2).sum() / 2).backward()
+        optimizer.step()
+        path.append(w.detach().clone())  # a copy: w itself moves on
+    return torch.stack(path).cpu()
+
+
+def adam_steps_ignore_the_size_of_gradients(
+    device: torch.device, figures: Path, *, steps: int = 60
+) -> None:
+    """SGD steps follow the gradient's size, Adam's and RMSprop's do not.
+
+    At (-4, 1.5) the gradient (x, 20 y) is (-4, 30). SGD moves by lr times
+    that; the others divide each coordinate by the size of its gradients.
+    """
+    w = torch.tensor([-4.0, 1.5], device=device, requires_grad=True)
+    start = w.detach().clone()
+    sgd = walk_valley(torch.optim.SGD([w], lr=0.09), w, steps)
+    w = start.clone().requires_grad_()
+    optimizer = torch.optim.SGD([w], lr=0.03, momentum=0.8)
+    momentum = walk_valley(optimizer, w, steps)
+    w = start.clone().requires_grad_()
+    rmsprop = walk_valley(torch.optim.RMSprop([w], lr=0.05), w, steps)
+    w = start.clone().requires_grad_()
+    adam = walk_valley(torch.optim.Adam([w], lr=0.2), w, steps)
+
+    print("loss = (x**2 + 20 * y**2) / 2 from (-4, 1.5), gradient (-4, 30)")
+    print("first steps: SGD, lr 0.09    ", sgd[1] - sgd[0])
+    print("             momentum, 0.03  ", momentum[1] - momentum[0])
+    print("             RMSprop, lr 0.05", rmsprop[1] - rmsprop[0])
+    print("             Adam, lr 0.2    ", adam[1] - adam[0])
+    assert_close(sgd[1] - sgd[0], torch.tensor([0.36, -2.7]))
+    assert_close(rmsprop[1] - rmsprop[0], torch.tensor([0.5, -0.5]))
+    assert_close(adam[1] - adam[0], torch.tensor([0.2, -0.2]))
+    assert_close(momentum[1] - momentum[0], torch.tensor([0.12, -0.9]))
+
+    # Lines of equal loss make the valley visible under the paths.
+    x = torch.linspace(-4.5, 1, 60)
+    y = torch.linspace(-1.5, 1.7, 60)[:, None]
+    figure, panel = plt.subplots(figsize=(7, 4), layout="constrained")
+    panel.contour(x, y[:, 0], (x**2 + 20 * y**2) / 2, 12, colors="lightgray")
+    panel.plot(sgd[:, 0], sgd[:, 1], ".-", label="SGD")
+    panel.plot(momentum[:, 0], momentum[:, 1], ".-", label="momentum")
+    panel.plot(rmsprop[:, 0], rmsprop[:, 1], ".-", label="RMSprop")
+    panel.plot(adam[:, 0], adam[:, 1], ".-", label="Adam")
+    panel.set(title="down one valley", xlabel="x", ylabel="y")
+    panel.legend()
+    save_figure(figure, "optimizer_paths", figures)
+
+
+# %%
+def train_at_rates(rates: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of each step: one step at each of `rates`."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10)
+    ).to(images.device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+    losses = []
+    for lr in rates.tolist():
+        optimizer.param_groups[0]["lr"] = lr  # what each scheduler sets
+        batch = torch.randint(len(labels), (64,)).to(images.device)
+        loss = F.cross_entropy(model(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())  # without its graph
+    return torch.stack(losses).cpu()  # (steps,)
+
+
+def a_range_test_finds_the_learning_rate(
+    images: Tensor, labels: Tensor, figures: Path, *, steps: int = 120
+) -> None:
+    """Raise lr at every step: pick a third of where the loss is lowest.
+
+    At the lowest loss the rate is already at its limit. A third of it is for
+    a run as short as this one; for long runs a tenth is common. The picked
+    rate beats a third and three times itself, with this seed and most others.
+    Source: Smith 2017, "Cyclical Learning Rates".
+    """
+    rates = torch.logspace(-4, 1, steps)  # equal factors, 0.0001 up to 10
+    losses = train_at_rates(rates, images, labels)
+    # A loss of nan would be taken for the lowest: argmin returns its index.
+    assert torch.tensor([1.0, torch.nan, 0.5]).argmin() == 1
+    losses = losses.nan_to_num(torch.inf)  # so nan is the highest
+    lowest = rates[losses.argmin()].item()
+    pick = lowest / 3
+    print(f"range test: lowest loss {losses.min():.2f} at lr {lowest:.3f}")
+    assert losses[0] > 2 and losses[-1] > losses.min() + 1  # falls, explodes
+
+    small = pick / 3
+    large = pick * 3
+    assert math.isclose(large, lowest) and math.isclose(small * 9, large)
+    low = train_at_rates(torch.full((steps,), small), images, labels)
+    picked = train_at_rates(torch.full((steps,), pick), images, labels)
+    high = train_at_rates(torch.full((steps,), large), images, labels)
+    print(f"mean loss of the last 10 of {steps} steps, each at one rate:")
+    print(f"pick / 3, lr {small:.4f}: {low[-10:].mean():.2f}")
+    print(f"pick,     lr {pick:.4f}: {picked[-10:].mean():.2f}")
+    print(f"pick * 3, lr {large:.4f}: {high[-10:].mean():.2f}")
+    assert picked[-10:].mean() < low[-10:].mean()
+    assert picked[-10:].mean() < high[-10:].mean()
+    assert picked[-10:].mean() < 0.5 * math.log(10)  # chance: log(10) = 2.30
+
+    figure, panel = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    panel.semilogx(rates.tolist(), losses.clamp(max=4).tolist())
+    panel.axvline(pick, color="gray", linestyle=":", label="pick")
+    panel.set(title="range test", xlabel="lr", ylabel="loss, cut at 4")
+    panel.legend()
+    save_figure(figure, "optimizer_rates", figures)
+
+
+# %%
+def schedulers_count_calls_of_step() -> None:
+    """A scheduler counts calls of `step()`, not epochs and not batches.
+
+    StepLR(step_size=2, gamma=0.1) divides lr by 10 at each second call. Six
+    epochs of 4 batches are 6 calls or 24: which of them, is the caller's
+    choice, and step_size has to be in the same unit.
+    """
+    w = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([w], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.1)
+    print("StepLR(step_size=2, gamma=0.1), 4 batches an epoch, lr at its end")
+    print("step() once an epoch:", end="")
+    for epoch in range(6):
+        for _ in range(4):
+            optimizer.step()
+        scheduler.step()  # after the batches of an epoch
+        lr = optimizer.param_groups[0]["lr"]
+        print(f" {lr:.0e}", end="")
+        assert math.isclose(lr, 0.1 ** ((epoch + 1) // 2))
+
+    w = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([w], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.1)
+    print("\nstep() once a batch: ", end="")
+    for epoch in range(6):
+        for _ in range(4):
+            optimizer.step()
+            scheduler.step()  # after each batch
+        lr = optimizer.param_groups[0]["lr"]
+        print(f" {lr:.0e}", end="")
+        assert math.isclose(lr, 0.1 ** (2 * (epoch + 1)))
+    print("\nin all", scheduler.last_epoch, "calls, scheduler.last_epoch")
+    assert scheduler.last_epoch == 24  # counts calls, whatever its name
+
+
+# %%
+def warmup_then_cosine(step: int, warmup: int = 10, total: int = 30) -> float:
+    """Return the factor of lr at `step`: up along a line, down a cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / (total - warmup)  # 0..1
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def lambda_lr_warms_up_then_falls_along_a_cosine() -> None:
+    """`LambdaLR` multiplies lr by any function of the step: warm-up, cosine.
+
+    Small steps come first, while the weights are random and Adam's means rest
+    on few batches. At step 20, half-way down the cosine, the factor is 1/2.
+    """
+    w = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([w], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine)
+    rates = []
+    for step in range(30):
+        lr = optimizer.param_groups[0]["lr"]
+        if step % 4 == 0:
+            print(f"step {step:2}: lr {lr:.4f} ", "#" * round(400 * lr))
+        rates.append(lr)
+        optimizer.step()
+        scheduler.step()  # after each batch, and after optimizer.step()
+    assert math.isclose(rates[0], 0.1 / 10)  # a tenth more with each step
+    assert math.isclose(rates[4], 0.1 * 5 / 10)
+    assert math.isclose(rates[9], 0.1) and math.isclose(rates[10], 0.1)
+    assert math.isclose(rates[20], 0.1 / 2)
+    assert 0 < rates[29] < 0.001
+    assert len(rates) == 30
+
+
+# %%
+def one_cycle_lr_moves_momentum_the_other_way(figures: Path) -> None:
+    """`OneCycleLR` raises lr, then lowers it, and momentum the other way.
+
+    Of 30 steps the first 30% climb from max_lr / 25 to max_lr, while momentum
+    falls from 0.95 to 0.85. The last rate is 10,000 times below the first.
+    """
+    w = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.1, total_steps=30
+    )
+    rates, momenta = [], []
+    for _ in range(30):
+        rates.append(optimizer.param_groups[0]["lr"])
+        momenta.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        scheduler.step()  # after each batch
+    print(f"step  0: lr {rates[0]:.7f}, momentum {momenta[0]:.2f}")
+    print(f"step  8: lr {rates[8]:.7f}, momentum {momenta[8]:.2f}")
+    print(f"step 29: lr {rates[29]:.7f}, momentum {momenta[29]:.2f}")
+    assert math.isclose(rates[0], 0.1 / 25)
+    assert math.isclose(rates[8], 0.1)
+    assert math.isclose(rates[29], 0.1 / 25 / 10_000)
+    assert math.isclose(momenta[0], 0.95)
+    assert math.isclose(momenta[8], 0.85)
+    assert math.isclose(momenta[29], 0.95)
+
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    panels[0].plot(rates, ".-")
+    panels[0].set(title="OneCycleLR: lr", xlabel="step")
+    panels[1].plot(momenta, ".-")
+    panels[1].set(title="momentum", xlabel="step")
+    save_figure(figure, "optimizer_one_cycle", figures)
+
+
+# %%
+def parameter_groups_spare_biases_weight_decay(device: torch.device) -> None:
+    """A group of parameters may have an lr and a weight_decay of its own.
+
+    Decay is for matrices; biases and the vectors of norms stay without. All
+    parameters are 1 and all gradients 1, so AdamW's first step is lr long:
+    1 (1 - 0.1 * 0.5) - 0.1 = 0.85 with decay, 1 - 0.02 = 0.98 without.
+    """
+    model = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)).to(device)
+    # A weight of nn.Linear or a convolution has two or more dimensions.
+    matrices, vectors = [], []
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+        parameter.grad = torch.ones_like(parameter)
+        if parameter.ndim >= 2:
+            matrices.append(parameter)
+        else:
+            vectors.append(parameter)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": 0.5},
+            {"params": vectors, "weight_decay": 0.0, "lr": 0.02},
+        ],
+        lr=0.1,  # for the groups that say nothing
+    )
+    optimizer.step()
+
+    print("all were 1, gradients 1; after one step:")
+    for name, parameter in model.named_parameters():
+        value = parameter.flatten()[0].item()
+        print(f"{name:9} {str(tuple(parameter.shape)):7} {value:.4f}")
+    linear, norm = model
+    assert_close(linear.weight, torch.full_like(linear.weight, 0.85))
+    assert_close(linear.bias, torch.full_like(linear.bias, 0.98))
+    assert_close(norm.weight, torch.full_like(norm.weight, 0.98))
+    assert_close(norm.bias, torch.full_like(norm.bias, 0.98))
+
+
+# %%
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """Return `matrix`, wide, its singular values pulled near to 1.
+
+    A round makes 3.4445 s - 4.775 s^3 + 2.0315 s^5 of a singular value s.
+    """
+    x = matrix / matrix.norm()  # no singular value is above 1
+    for _ in range(5):
+        square = x @ x.T  # (rows, rows), the smaller side
+        x = 3.4445 * x + (-4.775 * square + 2.0315 * square @ square) @ x
+    return x
+
+
+def muon_by_hand_equals_torch(device: torch.device) -> None:
+    """Muon steps about equally far along all singular vectors.
+
+    The step is a mean of gradients, orthogonalized: all its singular values
+    are near 1. torch does so in bfloat16, whose numbers have three digits, so
+    by hand and by torch steps of 0.1 agree within 0.005.
+    Source: Jordan et al. 2024.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        print("this torch has no Muon; torch 2.9 and later have")
+        return
+    target = torch.tensor([[3.0, 1.0, 0.0], [1.0, 1.5, 0.5]], device=device)
+    w = torch.zeros(2, 3, device=device, requires_grad=True)
+    optimizer = torch.optim.Muon([w], lr=0.1, momentum=0.9, weight_decay=0.5)
+    mean = torch.zeros(2, 3, device=device)
+    for step in range(10):
+        before = w.detach().clone()
+        optimizer.zero_grad()
+        (((w - target) ** 2).sum() / 2).backward()
+        optimizer.step()
+
+        gradient = before - target  # (2, 3)
+        mean = 0.9 * mean + 0.1 * gradient
+        update = orthogonalize(0.1 * gradient + 0.9 * mean)
+        hand = before * (1 - 0.1 * 0.5) - 0.1 * update
+        assert_close(w.detach(), hand, rtol=0, atol=0.005)
+        if step == 0:
+            sizes = torch.linalg.svdvals(gradient.cpu())
+            print("singular values of the gradient:", sizes)
+            sizes = torch.linalg.svdvals(update.cpu())
+            print("and of the update:              ", sizes)
+            assert 0.5 < sizes[1] < sizes[0] < 1.5
+    print("first row of w after 10 steps:  ", w[0].detach().cpu())
+    print("from the ninth, by hand:        ", hand[0].cpu())
+
+    layer = nn.Linear(3, 2, device=device)
+    with caught(ValueError, "Muon only supports 2D parameters"):
+        torch.optim.Muon(layer.parameters())
+    torch.optim.Muon([layer.weight])  # right: biases go to AdamW
+
+
+# %% [markdown]
+# ## Measuring
+# Three sets of images with one job each, and how to read what they say.
+
+
+# %%
+def fit_at_rate(images: Tensor, labels: Tensor, lr: float) -> nn.Module:
+    """Return a small network after 40 steps on all the images at once."""
+    torch.manual_seed(0)
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU())
+    model = hidden.append(nn.Linear(32, 10)).to(images.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for _ in range(40):
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert model[1].weight.grad is None  # nothing is left from the last step
+    return model
+
+
+@torch.no_grad()
+def share_right(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the accuracy: which share of the images is named right."""
+    return (model(images).argmax(dim=1) == labels).float().mean().item()
+
+
+def train_fits_validation_chooses_test_reports(
+    train: tuple, validation: tuple, test: tuple
+) -> None:
+    """Train sets the weights, validation the rate, test the number told.
+
+    Whatever you compare, rates, sizes or epochs, compare on validation. The
+    test set is measured once, with the model that was chosen.
+    """
+    slow = fit_at_rate(*train, lr=0.0001)
+    middle = fit_at_rate(*train, lr=0.01)
+    fast = fit_at_rate(*train, lr=1.0)
+
+    slow_right = share_right(slow, *validation)
+    middle_right = share_right(middle, *validation)
+    fast_right = share_right(fast, *validation)
+    print(f"lr 0.0001: {slow_right:.1%} of validation right")
+    print(f"lr 0.01:   {middle_right:.1%} of validation right")
+    print(f"lr 1.0:    {fast_right:.1%} of validation right")
+    # Ten digits: one answer in ten is right by luck.
+    assert middle_right > 0.3
+    assert middle_right > slow_right + 0.1
+    assert middle_right > fast_right + 0.1
+
+    # Train and validation flatter: weights and rate were fitted to them.
+    on_train = share_right(middle, *train)
+    on_test = share_right(middle, *test)
+    print(f"chosen: lr 0.01, {on_train:.1%} of train right")
+    print(f"reported:        {on_test:.1%} of test right")
+    assert on_train > on_test > 0.2
+
+
+# %%
+def batch_means_are_weighted_by_batch_size(device: torch.device) -> None:
+    """The last batch is smaller: weigh each batch's mean by its size.
+
+    Five losses 1, 1, 1, 1, 6 have the mean 10 / 5 = 2. In batches of four and
+    one the means are 1 and 6, and their plain mean is 3.5.
+    """
+    losses = torch.tensor([1.0, 1.0, 1.0, 1.0, 6.0], device=device)
+    total, plain, batches = 0.0, 0.0, 0
+    for batch in losses.split(4):  # 4 losses, then 1
+        mean = batch.mean().item()  # what F.cross_entropy returns
+        total += mean * len(batch)
+        plain += mean
+        batches += 1
+    print("losses", losses.tolist(), "in batches of 4 and 1")
+    print("plain / batches:    ", plain / batches, "(wrong)")
+    print("total / len(losses):", total / len(losses))
+    assert batches == 2
+    assert plain / batches == 3.5
+    assert total / len(losses) == 2 == losses.mean()
+
+
+# %%
+def eval_mode_switches_dropout_and_batch_norm(device: torch.device) -> None:
+    """In eval mode dropout does nothing, batch norm uses what it has kept.
+
+    In train mode dropout(0.5) zeroes half of the numbers and doubles the rest,
+    and batch norm uses mean and variance of the batch. It keeps a running mean:
+    0.9 * 0 + 0.1 * 2 = 0.2 after a batch with the mean 2.
+    """
+    torch.manual_seed(0)
+    dropout = nn.Dropout(0.5)
+    ones = torch.ones(1000, device=device)
+    assert dropout.training  # the mode of a new module
+    trained = dropout(ones)
+    dropout.eval()
+    measured = dropout(ones)
+    print("dropout of ones, train mode:", trained.unique().tolist())
+    print("dropout of ones, eval mode: ", measured.unique().tolist())
+    assert trained.unique().tolist() == [0, 2]
+    assert abs((trained == 0).float().mean() - 0.5) < 0.1
+    assert torch.equal(measured, ones)
+
+    norm = nn.BatchNorm1d(1).to(device)
+    batch = torch.tensor([[1.0], [3.0]], device=device)  # mean 2, variance 1
+    trained = norm(batch)  # (x - 2) / 1
+    norm.eval()
+    measured = norm(batch)  # (x - 0.2) / sqrt(0.9 * 1 + 0.1 * 2)
+    print("norm of [1, 3], train mode:", trained.flatten().tolist())
+    print("norm of [1, 3], eval mode: ", measured.flatten().tolist())
+    assert_close(trained, batch - 2)  # but for eps, 1e-5
+    assert_close(norm.running_mean.item(), 0.2)
+    assert_close(measured, (batch - 0.2) / math.sqrt(1.1))
+    assert norm.num_batches_tracked == 1  # eval mode counts no batch
+
+
+# %%
+def no_grad_records_nothing_and_keeps_the_mode(device: torch.device) -> None:
+    """`no_grad` stops the recording, `eval()` does not: measuring needs both.
+
+    Under `no_grad` alone dropout goes on, and the measurement is too bad. In
+    eval mode alone each result keeps its graph, and memory fills.
+    """
+    torch.manual_seed(0)
+    linear = nn.Linear(3, 1000)
+    model = nn.Sequential(linear, nn.Dropout(0.2)).to(device)
+    x = torch.ones(2, 3, device=device)
+
+    # A new model is in train mode, so dropout is on.
+    with torch.no_grad():
+        y = model(x)
+    zeros = (y == 0).float().mean().item()
+    print(f"no_grad alone: {zeros:.0%} dropped, grad_fn: {y.grad_fn}")
+    assert 0.1 < zeros < 0.3
+    assert y.grad_fn is None
+
+    model.eval()
+    y = model(x)
+    zeros = (y == 0).float().mean().item()
+    print(f"eval alone:    {zeros:.0%} dropped, grad_fn: {y.grad_fn.name()}")
+    assert zeros == 0
+    assert y.grad_fn.name() == "AddmmBackward0"
+
+    with torch.no_grad():
+        y = model(x)
+    zeros = (y == 0).float().mean().item()
+    print(f"both:          {zeros:.0%} dropped, grad_fn: {y.grad_fn}")
+    assert zeros == 0
+    assert y.grad_fn is None
+    assert_close(y, x @ linear.weight.T + linear.bias)
+
+    model.train()  # before the next epoch
+    assert (model(x) == 0).any()
+
+
+# %%
+def nearest_neighbour_accuracy(known: list, asked: tuple, count: int) -> float:
+    """Name each image as the most similar one of `count` known is named.
+
+    Each family in `known` gives its first images, as many as the others; of
+    the family `asked` its last 300 are named. No training, so no luck.
+    """
+    share = count // len(known)
+    pixels, names = [], []
+    for images, labels in known:
+        pixels.append(images[:share].flatten(1))
+        names.append(labels[:share])
+    names = torch.cat(names)  # (count,)
+    images, labels = asked
+    # No image may be known and asked.
+    assert len(names) == count and share + 300 <= len(labels)
+    distance = torch.cdist(images[-300:].flatten(1), torch.cat(pixels))
+    nearest = distance.argmin(dim=1)  # (300,)
+    return (names[nearest] == labels[-300:]).float().mean().item()
+
+
+def a_split_by_family_of_fonts_shows_the_gap(
+    dejavu: tuple, stix: tuple, modern: tuple, *, count: int = 2400
+) -> None:
+    """Fonts of a family look alike: hold out a family, not some images.
+
+    A random split leaves each family on both sides, and says little about the
+    next one. Both columns know equally many images. The gap differs from family
+    to family: measure yours.
+    """
+    every = [dejavu, stix, modern]  # as a random split of images does
+    dejavu_seen = nearest_neighbour_accuracy(every, dejavu, count)
+    stix_seen = nearest_neighbour_accuracy(every, stix, count)
+    modern_seen = nearest_neighbour_accuracy(every, modern, count)
+    # The family that is asked is left out.
+    dejavu_new = nearest_neighbour_accuracy([stix, modern], dejavu, count)
+    stix_new = nearest_neighbour_accuracy([dejavu, modern], stix, count)
+    modern_new = nearest_neighbour_accuracy([dejavu, stix], modern, count)
+
+    dejavu_gap = dejavu_seen - dejavu_new
+    stix_gap = stix_seen - stix_new
+    modern_gap = modern_seen - modern_new
+    print("family known?     yes     no    gap")
+    print(f"DejaVu          {dejavu_seen:.3f}  {dejavu_new:.3f}", end="")
+    print(f" {dejavu_gap:+.3f}")
+    print(f"STIX            {stix_seen:.3f}  {stix_new:.3f} {stix_gap:+.3f}")
+    print(f"Computer Modern {modern_seen:.3f}  {modern_new:.3f}", end="")
+    print(f" {modern_gap:+.3f}")
+    assert min(dejavu_new, stix_new, modern_new) > 0.4  # 0.1 by luck
+    assert -0.1 < dejavu_gap < 0.2
+    assert 0.03 < stix_gap < 0.3
+    assert 0 < modern_gap < 0.2
+
+
+# %%
+def training_loss_is_measured_under_other_conditions(
+    train: tuple, validation: tuple
+) -> None:
+    """The training loss may lie above the validation loss: three reasons.
+
+    It is a mean over an epoch in which the weights improve, with dropout, on
+    augmented images. The same images give less after the epoch, in eval mode,
+    as they are. To see overfitting, measure both sets in the same way.
+    """
+    torch.manual_seed(0)
+    images, labels = train
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Dropout(0.5)
+    )
+    model = model.append(nn.Linear(64, 10)).to(images.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
+    total = 0.0
+    order = torch.randperm(len(labels)).to(images.device)
+    for batch in order.split(20):
+        augmented = random_affine(images[batch], None, 10, 0.1, 0.15, 0.1)
+        loss = F.cross_entropy(model(augmented), labels[batch])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        total += loss.item() * len(batch)
+    running = total / len(labels)
+
+    # The same weights from here on: only the conditions differ.
+    with torch.no_grad():
+        after = F.cross_entropy(model(images), labels).item()
+        model.eval()
+        measured = F.cross_entropy(model(images), labels).item()
+        unseen = F.cross_entropy(model(validation[0]), validation[1]).item()
+    print(f"train, mean over the epoch, dropout, augmented: {running:.3f}")
+    print(f"train, after the epoch, dropout, as they are:   {after:.3f}")
+    print(f"train, after the epoch, eval mode:              {measured:.3f}")
+    print(f"validation, after the epoch, eval mode:         {unseen:.3f}")
+    assert model[1].weight.grad is None
+    assert 5 > running > after > measured > 0
+    assert running > unseen > measured
+
+
+# %%
+def draw_losses(known: list, unseen: list) -> Figure:
+    """Return a figure of both losses over the epochs."""
+    figure, panel = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    epochs = range(1, len(known) + 1)
+    panel.plot(epochs, known, label="training loss")
+    panel.plot(epochs, unseen, label="validation loss")
+    panel.set(xlabel="epoch", ylabel="loss", title="overfitting")
+    panel.legend()
+    return figure
+
+
+def overfitting_shows_in_the_validation_loss(
+    train: tuple, validation: tuple, figures: Path
+) -> None:
+    """The training loss goes on falling, the validation loss turns.
+
+    From there on the model learns by heart what is true of its few images
+    alone. The lowest validation loss tells how many epochs are enough.
+    """
+    torch.manual_seed(0)
+    images, labels = train
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU())
+    model = hidden.append(nn.Linear(32, 10)).to(images.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    known, unseen = [], []
+    for _ in range(30):
+        for batch in torch.randperm(len(labels)).to(images.device).split(100):
+            loss = F.cross_entropy(model(images[batch]), labels[batch])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        # After the epoch, both sets in the same way.
+        with torch.no_grad():
+            known.append(F.cross_entropy(model(images), labels).item())
+            loss = F.cross_entropy(model(validation[0]), validation[1])
+            unseen.append(loss.item())
+    best = unseen.index(min(unseen))
+    print("epoch  training loss  validation loss")
+    print(f"    1  {known[0]:13.3f}  {unseen[0]:15.3f}")
+    print(f"{best + 1:5}  {known[best]:13.3f}  {unseen[best]:15.3f}  lowest")
+    print(f"   30  {known[-1]:13.3f}  {unseen[-1]:15.3f}")
+    assert model[1].weight.grad is None
+    assert known[-1] < known[best] < known[0]
+    assert known[-1] < 0.05
+    assert 0 < best < 20
+    assert unseen[-1] > unseen[best] + 0.1
+    figure = draw_losses(known, unseen)
+    save_figure(figure, "optimizer_overfitting", figures)
+
+
+# %%
+def fit_few(
+    train: tuple, dropout=0.0, weight_decay=0.0, augment=False
+) -> nn.Module:
+    """Return a model, in eval mode, after 30 epochs on a few images."""
+    torch.manual_seed(0)
+    images, labels = train
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Dropout(dropout)
+    )
+    model = model.append(nn.Linear(32, 10)).to(images.device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=0.01, weight_decay=weight_decay
+    )
+    for _ in range(30):
+        for batch in torch.randperm(len(labels)).to(images.device).split(100):
+            x = images[batch]
+            if augment:
+                x = random_affine(x, None, 10, 0.1, 0.15, 0.1)
+            loss = F.cross_entropy(model(x), labels[batch])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert model[1].weight.grad is None
+    return model.eval()
+
+
+def augmentation_dropout_weight_decay_reduce_overfitting(
+    train: tuple, validation: tuple
+) -> None:
+    """Each of the three lowers the validation loss, augmentation the most.
+
+    Augmentation shows other images in each epoch, dropout (Srivastava et al.
+    2014) another part of the network, weight decay keeps the weights small.
+    """
+    # One change at a time, from the same first weights.
+    plain = fit_few(train)
+    decayed = fit_few(train, weight_decay=1.0)
+    dropped = fit_few(train, dropout=0.5)
+    augmented = fit_few(train, augment=True)
+    images, labels = validation
+    with torch.no_grad():
+        plain_loss = F.cross_entropy(plain(images), labels).item()
+        decayed_loss = F.cross_entropy(decayed(images), labels).item()
+        dropped_loss = F.cross_entropy(dropped(images), labels).item()
+        augmented_loss = F.cross_entropy(augmented(images), labels).item()
+        dropped_again = F.cross_entropy(dropped(images), labels).item()
+    print(f"no remedy:        validation loss {plain_loss:.3f}")
+    print(f"weight_decay=1.0: validation loss {decayed_loss:.3f}")
+    print(f"nn.Dropout(0.5):  validation loss {dropped_loss:.3f}")
+    print(f"random_affine:    validation loss {augmented_loss:.3f}")
+    assert dropped_again == dropped_loss  # eval mode: nothing is dropped
+    assert decayed_loss < plain_loss
+    assert dropped_loss < plain_loss
+    assert augmented_loss < min(decayed_loss, dropped_loss)
+
+    # Small weights are what weight decay is for.
+    plain_norm = plain[1].weight.norm().item()
+    decayed_norm = decayed[1].weight.norm().item()
+    print(f"norm of the weights without decay {plain_norm:.2f}", end="")
+    print(f", with decay {decayed_norm:.2f}")
+    assert decayed_norm < 0.8 * plain_norm
+
+
+# %%
+def early_stopping_keeps_the_best_epoch(
+    train: tuple, validation: tuple
+) -> None:
+    """Stop after `patience` epochs without a new best; go back to the best.
+
+    `state_dict()` shares its memory with the model: without `deepcopy` the
+    next step would change what was kept.
+    """
+    torch.manual_seed(0)
+    images, labels = train
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU())
+    model = hidden.append(nn.Linear(32, 10)).to(images.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    patience = 5
+    losses = []
+    for epoch in range(1, 101):
+        for batch in torch.randperm(len(labels)).to(images.device).split(100):
+            loss = F.cross_entropy(model(images[batch]), labels[batch])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        with torch.no_grad():
+            loss = F.cross_entropy(model(validation[0]), validation[1]).item()
+        losses.append(loss)
+        if loss == min(losses):
+            best_epoch = epoch
+            best_weights = copy.deepcopy(model.state_dict())
+        elif epoch - best_epoch == patience:
+            break
+    assert model[1].weight.grad is None
+    model.load_state_dict(best_weights)
+    with torch.no_grad():
+        restored = F.cross_entropy(model(validation[0]), validation[1]).item()
+
+    print(f"stopped after epoch {epoch} of 100, loss {losses[-1]:.3f}")
+    print(f"went back to epoch  {best_epoch}, loss {restored:.3f}")
+    assert epoch == len(losses) == best_epoch + patience < 100
+    assert min(losses) == losses[best_epoch - 1] < losses[-1] - 0.01
+    assert math.isclose(restored, min(losses), rel_tol=1e-4)
+
+
+# %%
+def accuracy_of_seed(
+    train: tuple, validation: tuple, seed: int, width: int, steps: int
+) -> float:
+    """Return the validation accuracy of a network of `width` hidden units."""
+    torch.manual_seed(seed)  # the first weights depend on it
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU())
+    model = hidden.append(nn.Linear(width, 10)).to(train[0].device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(steps):
+        loss = F.cross_entropy(model(train[0]), train[1])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert model[1].weight.grad is None
+    with torch.no_grad():
+        right = model(validation[0]).argmax(dim=1) == validation[1]
+    return right.float().mean().item()
+
+
+def seeds_are_error_bars(train: tuple, validation: tuple) -> None:
+    """Compare means over seeds: a difference in one run may be luck.
+
+    The standard error of a mean of n runs is std / sqrt(n). Differences below
+    two or three of them are not to be believed.
+    """
+    wide, narrow, short = torch.zeros(5), torch.zeros(5), torch.zeros(5)
+    for seed in range(5):
+        wide[seed] = accuracy_of_seed(train, validation, seed, 36, 15)
+        narrow[seed] = accuracy_of_seed(train, validation, seed, 32, 15)
+        short[seed] = accuracy_of_seed(train, validation, seed, 32, 3)
+    # Of the mean, not of one run: n runs, so sqrt(n) smaller.
+    error = narrow.std() / math.sqrt(5)
+    print("32 units, 5 seeds:", narrow)
+    print("36 units, 5 seeds:", wide)
+    print(f"mean with 32 units: {narrow.mean():.3f} +- {error:.3f}")
+    print(f"mean with 36 units: {wide.mean():.3f}, may be luck")
+    print(f"after 3 of 15 steps: {short.mean():.3f}, is worse")
+    mean = narrow.sum() / 5
+    assert_close(error, ((narrow - mean) ** 2 / 4).sum().sqrt() / 5**0.5)
+    assert 0 < error < 0.03
+    # By the choice of seeds either width can be made to look better.
+    assert wide.max() > narrow.min()
+    assert narrow.max() > wide.min()
+    assert short.mean() < narrow.mean() - 3 * error
+
+    # The same seed gives the same run: that is what a seed is for.
+    again = accuracy_of_seed(train, validation, 4, 32, 15)
+    assert abs(again - narrow[4]) < 1e-6
+
+
+# %%
+def draw_layers(dead: list, sizes: list, ratios: list) -> Figure:
+    """Return a figure with a panel for each of the three measures."""
+    names = ["layer 1", "layer 2", "layer 3"]
+    figure, panels = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
+    panels[0].bar(names, dead)
+    panels[0].set_title("share of dead units")
+    panels[1].bar(names, sizes)
+    panels[1].set_title("gradient norm")
+    panels[2].bar(names, ratios)
+    panels[2].set(title="update / weight", yscale="log")
+    panels[2].axhline(0.001, color="gray", linestyle=":")
+    return figure
+
+
+def inside_a_step_each_layer_is_measured(train: tuple, figures: Path) -> None:
+    """Dead units, size of the gradient, ratio of update to weight.
+
+    A unit that is 0 for each image of a batch is dead: its gradient is 0. With
+    SGD the ratio is lr * |gradient| / |weight|; about 0.001 is usual. Here half
+    of the second layer's 20 units were killed by a bias of -100.
+    """
+    torch.manual_seed(0)
+    images, labels = train
+    layers = [nn.Linear(784, 40), nn.Linear(40, 20), nn.Linear(20, 10)]
+    model = nn.Sequential(*layers).to(images.device)  # but for the ReLUs
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    with torch.no_grad():
+        layers[1].bias[:10] = -100  # 0 whatever the image
+        layers[1].bias[10:] = 1
+
+    dead, x = [], images.flatten(1)
+    for layer in layers[:2]:
+        x = layer(x).relu()  # (batch, units)
+        dead.append((x == 0).all(dim=0).float().mean().item())
+    dead.append(0.0)  # the last layer has no ReLU
+    F.cross_entropy(layers[2](x), labels).backward()
+    before = copy.deepcopy(layers)
+    optimizer.step()
+
+    sizes, ratios = [], []
+    print("layer  dead units  gradient norm  update / weight")
+    for layer in range(3):
+        old, new = before[layer].weight, layers[layer].weight
+        sizes.append(new.grad.norm().item())
+        ratios.append(((new - old).norm() / old.norm()).item())
+        # The step was w = w - 0.05 * w.grad.
+        by_hand = 0.05 * sizes[layer] / old.norm().item()
+        assert math.isclose(ratios[layer], by_hand, rel_tol=0.01)
+        print(f"{layer + 1:5}  {dead[layer]:10.0%}", end="")
+        print(f"  {sizes[layer]:13.4f}  {ratios[layer]:15.5f}")
+    assert dead[0] < 0.2 and dead[1] == 0.5
+    assert layers[1].weight.grad[:10].norm() == 0 < sizes[1]
+    assert min(sizes) > 0.001 and 1e-5 < min(ratios) < max(ratios) < 0.1
+    save_figure(draw_layers(dead, sizes, ratios), "optimizer_layers", figures)
+
+
+# %% [markdown]
+# ## When the loss does not fall
+# First aid, in this order. Each section has a sound model and one with a fault,
+# and the step that tells them apart.
+
+
+# %%
+def the_first_loss_is_log_of_the_classes(train: tuple) -> None:
+    """Step 1: before training the loss of 10 classes is log(10) = 2.303.
+
+    A model that knows nothing gives each class the probability 1 / 10, and
+    -log(1 / 10) = log(10). Another number is a fault: images that were not
+    scaled to 0..1, or a last layer that was made for another number of classes.
+    """
+    torch.manual_seed(0)
+    images, labels = train
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU())
+    model = hidden.append(nn.Linear(64, 10)).to(images.device)
+    expected = math.log(10)
+    with torch.no_grad():
+        sound = F.cross_entropy(model(images), labels).item()
+        unscaled = F.cross_entropy(model(255 * images), labels).item()
+        nn.init.zeros_(model[3].weight)
+        nn.init.zeros_(model[3].bias)
+        zeros = F.cross_entropy(model(images), labels).item()
+        model[3] = nn.Linear(64, 100).to(images.device)
+        many = F.cross_entropy(model(images), labels).item()
+
+    print(f"log(10):                     {expected:.3f}")
+    print(f"first loss, sound:           {sound:.3f}")
+    print(f"last layer of zeros:         {zeros:.3f}")
+    print(f"fault, images in 0..255:     {unscaled:.3f}")
+    print(f"fault, 100 outputs, not 10:  {many:.3f}, log(100) = 4.605")
+    assert abs(sound - expected) < 0.2
+    assert math.isclose(zeros, expected, rel_tol=1e-5)
+    assert unscaled > expected + 0.5
+    assert abs(many - math.log(100)) < 0.2
+
+
+# %%
+def learn_by_heart(
+    images: Tensor, labels: Tensor, softmax=False, shuffle=False
+) -> float:
+    """Return the loss of one batch after 50 steps on it alone."""
+    torch.manual_seed(0)
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU())
+    model = hidden.append(nn.Linear(64, 10)).to(images.device)
+    if softmax:  # a fault: cross_entropy has its own
+        model.append(nn.Softmax(dim=1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(50):
+        if shuffle:  # a fault: the labels without their images
+            labels = labels[torch.randperm(len(labels)).to(labels.device)]
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert model[1].weight.grad is None
+    return loss.item()
+
+
+def one_batch_is_learnt_by_heart(train: tuple) -> None:
+    """Step 2: 50 steps on one batch of 32 images bring the loss near 0.
+
+    If not, the loop, the model or the data are wrong: more images or more time
+    will not help. With a softmax too many the loss stays above 1.46 (step 6);
+    with labels shuffled anew only the share of each class can be learnt.
+    """
+    images, labels = train[0][:32], train[1][:32]
+    sound = learn_by_heart(images, labels)
+    twice = learn_by_heart(images, labels, softmax=True)
+    shuffled = learn_by_heart(images, labels, shuffle=True)
+    print(f"sound:                    loss {sound:.5f} after 50 steps")
+    print(f"fault, softmax twice:     loss {twice:.5f}")
+    print(f"fault, labels shuffled:   loss {shuffled:.5f}")
+    assert 0 <= sound < 0.01
+    assert 1.46 < twice < 2.2
+    assert 1.5 < shuffled < 2.5
+
+
+# %%
+def pairs_that_fit(images: Tensor, labels: Tensor) -> float:
+    """Return how often the mean image that is nearest has the same label.
+
+    The first half of the images gives a mean image for each class, the second
+    half is asked. Where labels belong to other images it is luck: 0.1.
+    """
+    half = len(labels) // 2
+    pixels = images.flatten(1)  # (count, 784)
+    classes = F.one_hot(labels[:half], 10).float()  # (half, 10)
+    means = classes.T @ pixels[:half] / classes.sum(dim=0)[:, None]  # (10, 784)
+    nearest = torch.cdist(pixels[half:], means).argmin(dim=1)
+    return (nearest == labels[half:]).float().mean().item()
+
+
+def look_at_a_batch_as_the_model_gets_it(train: tuple, figures: Path) -> None:
+    """Step 3: print shape, type, range and labels, and draw the images.
+
+    Take the batch from the loop, right before `model(images)`. The usual
+    faults: scaled twice, the axes swapped, labels of other images.
+    """
+    torch.manual_seed(0)
+    images, labels = train
+    device = labels.device
+    twice = images / 255  # a fault: they are in 0..1 already
+    moved = labels[torch.randperm(len(labels)).to(device)]  # a fault
+
+    low, high = images.min().item(), images.max().item()
+    print("shape", list(images.shape), images.dtype, labels.dtype)
+    print("labels", labels[:12].tolist(), "...")
+    print(f"range, sound:                  {low:.4f} to {high:.4f}")
+    print(f"range, fault, divided twice:   {low:.4f} to {twice.max():.4f}")
+    assert images.shape[1:] == (1, 28, 28) and labels.dtype == torch.long
+    assert low == 0 and 0.9 < high <= 1
+    assert 0.9 / 255 < twice.max() <= 1 / 255
+    assert labels.unique().tolist() == list(range(10))
+
+    # Do the labels belong to the images? Numbers for what eyes would see.
+    sound = pairs_that_fit(images, labels)
+    fault = pairs_that_fit(images, moved)
+    print(f"label of the nearest mean image, sound:    {sound:.2f}")
+    print(f"label of the nearest mean image, shuffled: {fault:.2f}")
+    assert sound > 0.3
+    assert fault < 0.2
+
+    figure, panel = plt.subplots(figsize=(8, 1.6), layout="constrained")
+    row = torch.cat(list(images[:10, 0]), dim=1)  # (28, 280)
+    panel.imshow(row.cpu().numpy(), cmap="gray")
+    panel.set_title(
+        f"sound {labels[:10].tolist()}, fault {moved[:10].tolist()}"
+    )
+    panel.axis("off")
+    save_figure(figure, "optimizer_batch", figures)
+
+
+# %%
+def first_to_last(
+    activation: nn.Module, images: Tensor, labels: Tensor
+) -> float:
+    """Return the first layer's gradient norm over the last's, of seven."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), activation)
+    for _ in range(5):
+        model.extend([nn.Linear(32, 32), activation])
+    model = model.append(nn.Linear(32, 10)).to(images.device)
+    F.cross_entropy(model(images), labels).backward()
+    gradient = model[1].weight.grad.norm() / model[-1].weight.grad.norm()
+    return gradient.item()
+
+
+def gradient_norms_by_layer_find_the_cut(train: tuple) -> None:
+    """Step 4: print each layer's gradient norm; None or almost 0 is a cut.
+
+    A `detach()`, `.data` or `.item()` between two layers gives None to all
+    before it. Six sigmoids multiply six slopes of at most 1/4: the gradient
+    vanishes on its way to the first layer. ReLU has the slope 1.
+    """
+    torch.manual_seed(0)
+    images, labels = train
+    first = nn.Linear(784, 32).to(images.device)
+    last = nn.Linear(32, 10).to(images.device)
+    hidden = first(images.flatten(1)).relu().detach()  # the fault
+    F.cross_entropy(last(hidden), labels).backward()
+    print("detach(): first layer", first.weight.grad, end=", ")
+    print(f"last layer {last.weight.grad.norm():.4f}")
+    assert first.weight.grad is None
+    assert last.weight.grad.norm() > 0.001
+
+    # The second fault: nothing is cut, but little arrives.
+    sigmoid_ratio = first_to_last(nn.Sigmoid(), images, labels)
+    relu_ratio = first_to_last(nn.ReLU(), images, labels)
+    print("gradient norm of the first of seven layers / of the last:")
+    print(f"six nn.Sigmoid(): {sigmoid_ratio:.6f}")
+    print(f"six nn.ReLU():    {relu_ratio:.6f}")
+    assert 0 < sigmoid_ratio < 0.001
+    assert 0.01 < relu_ratio < 10
+
+
+# %%
+def loss_at_rate(images: Tensor, labels: Tensor, lr: float) -> float:
+    """Return the loss after 20 steps with this learning rate."""
+    torch.manual_seed(0)
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU())
+    model = hidden.append(nn.Linear(32, 10)).to(images.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for _ in range(20):
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert model[1].weight.grad is None
+    return F.cross_entropy(model(images), labels).item()
+
+
+def the_rate_is_tried_in_factors_of_ten(train: tuple) -> None:
+    """Step 5: a rate ten or a hundred times off looks like a broken model.
+
+    Short runs are enough: 20 steps each, from the same first weights. With a
+    rate far too small the loss stays near log(10) = 2.303; far too large, it
+    rises above. Chapter "The rate" has the range test, which is finer.
+    """
+    images, labels = train
+    losses = []
+    print("lr       loss after 20 steps")
+    for power in range(-6, 2):
+        lr = 10.0**power
+        losses.append(loss_at_rate(images, labels, lr))
+        print(f"{lr:<8g} {losses[-1]:.3f}")
+    best = losses.index(min(losses))
+    print("lowest:  lr", 10.0 ** (best - 6))
+    assert 10.0 ** (best - 6) in (0.01, 0.1)
+    assert losses[best] < 1
+    assert losses[0] > 2.2  # the fault: 1e-6
+    assert losses[-1] > 2.4  # the fault: 10
+
+
+# %%
+def a_softmax_before_cross_entropy_keeps_the_loss_up(
+    device: torch.device,
+) -> None:
+    """Step 6: rows that sum to 1 are probabilities; the loss wants logits.
+
+    `cross_entropy` has a softmax of its own. The best that it can get from
+    probabilities is one 1 and nine 0: the loss log(e + 9) - 1 = 1.461.
+    """
+    torch.manual_seed(0)
+    model = nn.Linear(3, 10).to(device)
+    twice = nn.Sequential(model, nn.Softmax(dim=1))  # the fault
+    x = torch.randn(4, 3).to(device)
+    # How the step finds it: look at the sums of the rows.
+    with torch.no_grad():
+        sound = model(x).sum(dim=1).cpu()
+        fault = twice(x).sum(dim=1).cpu()
+    print("sums of the rows, sound:", sound)
+    print("sums of the rows, fault:", fault)
+    assert (sound - 1).abs().max() > 0.01
+    assert_close(fault, torch.ones(4))
+
+    # Sure of the right class: no error is left, but for the fault.
+    labels = torch.tensor([2, 0, 1], device=device)
+    logits = 50 * F.one_hot(labels, 10).float()  # (3, 10)
+    sound = F.cross_entropy(logits, labels).item()
+    fault = F.cross_entropy(logits.softmax(dim=1), labels).item()
+    print(f"sure and right: loss {sound:.3f}, softmax twice {fault:.3f}")
+    assert 0 <= sound < 1e-6
+    assert math.isclose(fault, math.log(math.e + 9) - 1, rel_tol=1e-5)
+
+    # Sure of a wrong class: no gradient is left, so it is never unlearnt.
+    wrong = logits.roll(1, dims=1).requires_grad_()
+    F.cross_entropy(wrong, labels).backward()
+    sound = wrong.grad.norm().item()
+    wrong.grad = None
+    F.cross_entropy(wrong.softmax(dim=1), labels).backward()
+    fault = wrong.grad.norm().item()
+    print(f"sure and wrong: gradient {sound:.3f}, softmax twice {fault:.3f}")
+    assert math.isclose(sound, math.sqrt(3 * 2) / 3, rel_tol=1e-5)
+    assert 0 <= fault < 1e-6
+
+
+# %%
+def the_same_answer_for_every_input_is_found_by_std(train: tuple) -> None:
+    """Step 7: `logits.std(dim=0)` near 0 means the input does not count.
+
+    What is left to learn is how frequent each class is: the loss stops at the
+    entropy of the labels, here almost log(10). Look for dead units (a step with
+    too large a rate) and at the range of the input (step 3).
+    """
+    torch.manual_seed(0)
+    images, labels = train
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU())
+    model = hidden.append(nn.Linear(32, 10)).to(images.device)
+    with torch.no_grad():
+        sound = model(images).std(dim=0).mean().item()
+        # A fault: the mean and std of 0..255, for images in 0..1.
+        shifted = (images - 128) / 64  # each pixel is about -2
+        scaled = model(shifted).std(dim=0).mean().item()
+        model[1].bias.fill_(-100)  # a fault: each unit is dead
+        dead = model(images).std(dim=0).mean().item()
+    print(f"mean of logits.std(dim=0), sound:   {sound:.6f}")
+    print(f"fault, normalised for 0..255:       {scaled:.6f}")
+    print(f"fault, all hidden units are dead:   {dead:.6f}")
+    assert 0 <= dead < 1e-6
+    assert 0 < scaled < sound / 10
+    assert -2 <= shifted.min() < shifted.max() < -1.9
+
+    # Only the bias of the last layer still gets a gradient.
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for _ in range(60):
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    share = labels.bincount() / len(labels)
+    entropy = -(share * share.log()).sum().item()
+    print(f"entropy of the labels:              {entropy:.4f}")
+    print(f"loss of the dead after 60 steps:    {loss:.4f}")
+    assert model[1].weight.grad is None
+    assert 2.2 < entropy <= math.log(10)
+    assert abs(loss.item() - entropy) < 0.001
+
+
+# %%
+def fit_with_norm(images: Tensor, labels: Tensor, momentum: float) -> nn.Module:
+    """Return a network with batch norm after 40 steps, in train mode."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(64, momentum=momentum)
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), norm, nn.ReLU())
+    model = hidden.append(nn.Linear(64, 10)).to(images.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for batch in torch.randint(len(labels), (40, 50)).to(images.device):
+        loss = F.cross_entropy(model(images[batch]), labels[batch])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert norm.num_batches_tracked == 40
+    assert norm.weight.grad is None
+    return model
+
+
+@torch.no_grad()
+def loss_in_both_modes(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> tuple[float, float]:
+    """Return the loss of a copy in train mode, and in eval mode."""
+    trained = copy.deepcopy(model).train()  # a forward pass changes it
+    measured = copy.deepcopy(model).eval()
+    in_train = F.cross_entropy(trained(images), labels).item()
+    in_eval = F.cross_entropy(measured(images), labels).item()
+    return in_train, in_eval
+
+
+def good_in_train_and_bad_in_eval_is_batch_norm(train: tuple) -> None:
+    """Step 8: measure the same images in both modes; they should agree.
+
+    After n batches batch norm's running mean holds 1 - (1 - momentum)^n of the
+    data: 99% with momentum 0.1 and n = 40, 4% with 0.001. Cure: more batches,
+    or a pass over the data with momentum=None, which takes the plain mean.
+    """
+    images, labels = train
+    model = fit_with_norm(images, labels, momentum=0.1)
+    in_train, in_eval = loss_in_both_modes(model, images, labels)
+    print(f"sound, momentum 0.1:    train {in_train:.3f}, eval {in_eval:.3f}")
+    assert in_train < 0.5
+    assert in_eval < 1.6 * in_train
+
+    model = fit_with_norm(images, labels, momentum=0.001)
+    in_train, in_eval = loss_in_both_modes(model, images, labels)
+    print(f"fault, momentum 0.001:  train {in_train:.3f}, eval {in_eval:.3f}")
+    assert in_train < 0.5
+    assert in_eval > 2.5 * in_train
+
+    # The cure changes no weight, only the running mean and variance.
+    norm = model[2]
+    norm.reset_running_stats()
+    norm.momentum = None
+    with torch.no_grad():
+        for batch in images.split(50):
+            model(batch)
+    assert norm.num_batches_tracked == len(images) / 50
+    in_train, in_eval = loss_in_both_modes(model, images, labels)
+    print(f"cured, momentum None:   train {in_train:.3f}, eval {in_eval:.3f}")
+    assert in_eval < 1.2 * in_train
+
+
+# %% [markdown]
+# ## Scaling up
+# A larger model, a longer run: 16 bits, threads, the bill in bytes and
+# operations before the run starts, compiled graphs, checkpoints, and several
+# processes that train one model.
+
+
+# %%
+def bytes_kept(
+    model: nn.Module, x: Tensor, y: Tensor, half: torch.dtype, mixed: bool
+) -> int:
+    """Return the bytes that the forward pass keeps for backward."""
+    kept = []
+    # The first function gets each tensor that is kept. The second would give
+    # it back in backward, which is not called here.
+    hooks = torch.autograd.graph.saved_tensors_hooks(kept.append, id)
+    with hooks:
+        with torch.autocast(x.device.type, half, enabled=mixed):
+            logits = model(x)
+        F.cross_entropy(logits.float(), y)
+    sizes = {}
+    for tensor in kept:  # two layers may keep one tensor: count it once
+        sizes[tensor.data_ptr()] = tensor.nbytes
+    return sum(sizes.values())
+
+
+def autocast_keeps_half_the_activations(
+    device: torch.device, half: torch.dtype
+) -> None:
+    """In 16 bits the activations that backward needs take half the bytes.
+
+    Kept for each image: the 784 inputs of the first layer, the 512 outputs of
+    ReLU, which are the inputs of the second, 10 log-probabilities (float32 in
+    both) and the label, 8 bytes. Kept weights do not grow with the batch.
+    """
+    model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    model.to(device)
+    x = torch.rand(100, 784, device=device)
+    y = torch.arange(100, device=device) % 10
+
+    small = bytes_kept(model, x[:50], y[:50], half, mixed=False)
+    large = bytes_kept(model, x, y, half, mixed=False)
+    exact = (large - small) / 50
+    print(f"{torch.float32}: {exact:,.0f} bytes an image")
+    assert exact == 4 * (784 + 512 + 10) + 8
+
+    small = bytes_kept(model, x[:50], y[:50], half, mixed=True)
+    large = bytes_kept(model, x, y, half, mixed=True)
+    rough = (large - small) / 50
+    print(f"{half}: {rough:,.0f} bytes an image")
+    assert rough == 2 * (784 + 512) + 4 * 10 + 8
+    assert 0.50 < rough / exact < 0.51
+
+
+# %%
+def train_in(
+    dtype: torch.dtype, images: Tensor, labels: Tensor, steps: int
+) -> tuple[float, float]:
+    """Return the mean loss of the last 10 steps, and milliseconds a step."""
+    torch.manual_seed(0)  # the same weights and batches for each type
+    device = images.device
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10)
+    ).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003)
+    mixed = dtype != torch.float32
+    # float16 needs a scaler; bfloat16 reaches as far down as float32.
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    batches = torch.randint(len(labels), (5 + steps, 64)).to(device)
+
+    losses = []
+    for step, batch in enumerate(batches):
+        if step == 5:  # the first steps are slower: they do not count
+            losses[-1].item()  # wait until a GPU has done them
+            start = time.perf_counter()
+        optimizer.zero_grad()
+        with torch.autocast(device.type, dtype, enabled=mixed):
+            logits = model(images[batch])
+        assert logits.dtype == dtype
+        loss = F.cross_entropy(logits.float(), labels[batch])
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        losses.append(loss.detach())  # `.item()` would wait at every step
+    mean = torch.stack(losses[-10:]).mean().item()  # waits, too
+    seconds = time.perf_counter() - start
+    assert model[1].weight.dtype == torch.float32
+    return mean, 1000 * seconds / steps
+
+
+def autocast_trains_to_the_same_loss(
+    digits: tuple[Tensor, Tensor], half: torch.dtype, *, steps: int = 100
+) -> None:
+    """`autocast` trains to the same loss; whether faster, the clock says.
+
+    The time is a matter of the device: on one server bfloat16 trained 1.7
+    times as fast, on a CPU without its instructions 15 times as slow. A small
+    model like this one gains least.
+    """
+    images, labels = digits
+    start = time.perf_counter()
+    exact, slow = train_in(torch.float32, images, labels, steps)
+    rough, fast = train_in(half, images, labels, steps)
+    both = 1000 * (time.perf_counter() - start)
+    guessing = math.log(10)  # the loss of ten equal probabilities
+    print(f"guessing:        loss {guessing:.4f}")
+    print(f"{torch.float32}:   loss {exact:.4f}, {slow:.2f} ms a step")
+    print(f"{half}:  loss {rough:.4f}, {fast:.2f} ms a step")
+    assert exact < 0.6 * guessing
+    assert math.isclose(rough, exact, rel_tol=0.05, abs_tol=0.02)
+    assert slow > 0
+    assert fast > 0
+    assert (slow + fast) * steps < both
+
+
+# %%
+def a_skipped_step_holds_the_scheduler() -> None:
+    """`GradScaler` skips a step that overflows; the scheduler waits with it.
+
+    The gradient is 2. Times the first scale, 65536, and times the half of it,
+    it is beyond 65504, the largest float16. On the CPU, so that every machine
+    can run it. On a GPU `get_scale()` waits for the step to end.
+    """
+    w = torch.tensor(1.0, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
+    for step in range(4):
+        scale = scaler.get_scale()
+        lr = scheduler.get_last_lr()[0]
+        before = w.item()
+        optimizer.zero_grad()
+        loss = 2 * w.half()
+        scaler.scale(loss).backward()  # the gradient is 2 * scale
+        scaler.step(optimizer)  # not if a gradient is inf or nan
+        scaler.update()  # half the scale after a skipped step
+        skipped = scaler.get_scale() < scale
+        if not skipped:
+            scheduler.step()
+
+        print(f"step {step}: scale {scale:6.0f}, lr {lr:.3f}", end=", ")
+        print(f"w {before:.2f} -> {w:.2f}, skipped is {skipped}")
+        assert skipped == (2 * scale > 65504)
+        assert scale == [65536, 32768, 16384, 16384][step]
+        assert math.isclose(lr, [0.1, 0.1, 0.1, 0.05][step])
+        expected = before if skipped else before - 2 * lr
+        assert math.isclose(w.item(), expected, rel_tol=1e-6)
+    assert math.isclose(w.item(), 1 - 2 * 0.1 - 2 * 0.05, rel_tol=1e-6)
+
+
+# %%
+def time_products(matrix: Tensor, count: int) -> tuple[float, float]:
+    """Return the milliseconds of `count` products: by the clock, of all cores.
+
+    The second adds up the time that each thread kept a core busy.
+    """
+    clock = time.perf_counter()
+    cores = time.process_time()
+    for _ in range(count):
+        matrix @ matrix
+    cores = time.process_time() - cores
+    clock = time.perf_counter() - clock
+    return 1000 * clock, 1000 * cores
+
+
+def set_num_threads_is_measured_not_guessed(*, count: int = 50) -> None:
+    """`set_num_threads`: measure 1 and 2, and keep what is faster here.
+
+    On a machine that is shared, two threads can be 10 times as slow as one:
+    each waits until the other gets a core, and fewer cores are busy than there
+    are threads. Then set `OMP_NUM_THREADS=1` before Python starts, or call
+    `torch.set_num_threads(1)`. In a container, `os.cpu_count()` may be more
+    than it may use. This is about the CPU.
+    """
+    matrix = torch.eye(200) + 0.1
+    before = torch.get_num_threads()
+    print(f"cores: {os.cpu_count()}, threads of torch: {before}")
+
+    torch.set_num_threads(1)
+    assert torch.get_num_threads() == 1
+    alone = matrix @ matrix  # the first call is slower: it does not count
+    one, cores = time_products(matrix, count)
+    print(f"1 thread:  {one:.0f} ms, {cores / one:.1f} cores busy")
+    # Some clocks tick in steps of 16 ms.
+    assert 0 <= cores < 1.2 * one + 50
+    torch.set_num_threads(2)
+    assert torch.get_num_threads() == 2
+    shared = matrix @ matrix
+    two, cores = time_products(matrix, count)
+    print(f"2 threads: {two:.0f} ms, {cores / two:.1f} cores busy")
+    assert 0 <= cores < 2.2 * two + 50
+    faster = 1 if one < two else 2
+    print(f"{count} products; faster here: torch.set_num_threads({faster})")
+    torch.set_num_threads(before)
+    assert torch.get_num_threads() == before
+
+    # The number of threads changes the time, not the result.
+    by_hand = torch.eye(200) + 2 * 0.1 + 200 * 0.1**2
+    assert_close(alone, by_hand)
+    assert_close(shared, by_hand)
+
+
+# %%
+def adamw_takes_16_bytes_a_parameter(device: torch.device) -> None:
+    """Weight, gradient, `exp_avg`, `exp_avg_sq`: 4 bytes each in float32.
+
+    `exp_avg` is the mean of the gradients, `exp_avg_sq` that of their squares.
+    SGD keeps neither, 8 bytes; with momentum it keeps one, 12 bytes.
+    Activations come on top. A model on the device "meta" has no memory: so
+    the bill of a large one can be written before the run.
+    """
+    model = nn.Linear(20, 30).to(device)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(5, 20, device=device)).sum().backward()
+    optimizer.step()  # the first step makes the two means
+    taken = 0
+    for w in model.parameters():
+        state = optimizer.state[w]
+        taken += w.nbytes + w.grad.nbytes
+        taken += state["exp_avg"].nbytes + state["exp_avg_sq"].nbytes
+        assert sorted(state) == ["exp_avg", "exp_avg_sq", "step"]
+        assert state["step"].nbytes == 4  # one number for a whole tensor
+    parameters = 20 * 30 + 30
+    print(f"parameters: {parameters}, bytes in AdamW: {taken:,}")
+    assert taken == 16 * parameters
+
+    with torch.device("meta"):
+        large = nn.Linear(40_000, 25_000)
+    count = large.weight.numel() + large.bias.numel()
+    print(f"parameters: {count:,}, AdamW will take {16 * count / 1e9:.1f} GB")
+    assert large.weight.is_meta
+    assert count == 40_000 * 25_000 + 25_000
+
+
+# %%
+def flop_counter_mode_counts_the_operations_of_a_step(
+    device: torch.device,
+) -> None:
+    """A step takes 6 operations for each weight and sample, or a bit less.
+
+    Forward: a product and a sum, 2. Backward: 2 for the gradient of the
+    weight, 2 for that of the input, which the first layer does not need.
+    Operations of all steps, divided by those that the device does in a
+    second, are the seconds of a run.
+    """
+    model = nn.Sequential(
+        nn.Linear(64, 512),
+        nn.ReLU(),
+        nn.Linear(512, 512),
+        nn.ReLU(),
+        nn.Linear(512, 10),
+    ).to(device)
+    x = torch.rand(32, 64, device=device)
+    with FlopCounterMode(display=False) as forward:
+        loss = model(x).sum()
+    with FlopCounterMode(display=False) as backward:
+        loss.backward()
+    first = 64 * 512
+    others = 512 * 512 + 512 * 10
+    print(f"weights: {first:,} in the first layer, {others:,} in the others")
+    print(f"forward, 32 samples:  {forward.get_total_flops():11,} operations")
+    print(f"backward:             {backward.get_total_flops():11,} operations")
+    assert forward.get_total_flops() == 32 * 2 * (first + others)
+    assert backward.get_total_flops() == 32 * (2 * first + 4 * others)
+
+    total = forward.get_total_flops() + backward.get_total_flops()
+    ratio = total / 32 / (first + others)
+    print(f"a step: {ratio:.2f} operations for each weight and sample")
+    assert 5.7 < ratio < 6
+
+
+# %%
+class GraphCounter:
+    """A backend for `torch.compile` that counts graphs and compiles nothing."""
+
+    def __init__(self):
+        self.graphs = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list) -> Callable:
+        """Take a graph that was recorded; return what shall run it."""
+        self.graphs += 1
+        return graph.forward
+
+
+def double_and_cut(x: Tensor) -> Tensor:
+    """Return 2 x, and 0 where that is negative."""
+    return (2 * x).relu()
+
+
+def torch_compile_compiles_again_for_a_new_size() -> None:
+    """A new size is compiled again, unless the size is left open.
+
+    At the second size torch leaves the size open by itself; `dynamic=False`
+    forbids it. A backend that counts needs no C++ compiler. On the CPU.
+    """
+    torch.compiler.reset()  # forget what other sections compiled
+    counter = GraphCounter()
+    compiled = torch.compile(double_and_cut, backend=counter)
+    assert compiled(torch.ones(3)).tolist() == [2, 2, 2]
+    assert compiled(-torch.ones(3)).tolist() == [0, 0, 0]
+    print("size 3, twice:          graphs", counter.graphs)
+    assert counter.graphs == 1
+    compiled(torch.ones(5))
+    print("size 5:                 graphs", counter.graphs)
+    assert counter.graphs == 2
+    compiled(torch.ones(7))
+    assert compiled(torch.ones(9)).tolist() == [2] * 9
+    print("sizes 7 and 9:          graphs", counter.graphs)
+    assert counter.graphs == 2
+
+    torch.compiler.reset()
+    counter = GraphCounter()
+    fixed = torch.compile(double_and_cut, backend=counter, dynamic=False)
+    fixed(torch.ones(3))
+    fixed(torch.ones(5))
+    assert fixed(torch.ones(7)).tolist() == [2] * 7
+    print("dynamic=False, 3, 5, 7: graphs", counter.graphs)
+    assert counter.graphs == 3
+
+
+# %%
+def branch_on_data(x: Tensor) -> Tensor:
+    """Return 2 x where the sum is positive, else -x; an `if` decides."""
+    y = 2 * x
+    if x.sum() > 0:
+        return y + 1
+    return y - 1
+
+
+def select_on_data(x: Tensor) -> Tensor:
+    """Return the same; `torch.where` decides."""
+    y = 2 * x
+    return torch.where(x.sum() > 0, y + 1, y - 1)
+
+
+def a_branch_on_data_breaks_the_graph() -> None:
+    """An `if` on a tensor cuts the graph; `fullgraph=True` says so.
+
+    The result is right, but each piece is compiled alone, with Python in
+    between: one graph up to the `if`, one for each branch. On the CPU.
+    """
+    x = torch.tensor([3.0, -1.0])
+    graphs = []
+
+    def record(graph: torch.fx.GraphModule, inputs: list) -> Callable:
+        """Count a graph; it runs as it is. This is a backend."""
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    compiled = torch.compile(branch_on_data, backend=record)
+    assert compiled(x).tolist() == [7, -1]
+    assert len(graphs) == 2
+    assert compiled(-x).tolist() == [-7, 1]
+    print("if x.sum() > 0, both branches: graphs", len(graphs))
+    assert len(graphs) == 3
+
+    torch.compiler.reset()
+    graphs.clear()
+    branch = torch.compile(branch_on_data, backend=record, fullgraph=True)
+    select = torch.compile(select_on_data, backend=record, fullgraph=True)
+    print("the same with fullgraph=True")
+    with caught(RuntimeError, "Data-dependent branching"):
+        branch(x)
+    y = select(x)  # right: torch.where(x.sum() > 0, y + 1, y - 1)
+    assert y.tolist() == [7, -1]
+    assert select(-x).tolist() == [-7, 1]
+    print("torch.where, both cases: graphs", len(graphs))
+    assert len(graphs) == 1
+
+
+# %%
+def milliseconds_a_call(model: nn.Module, x: Tensor, calls: int) -> float:
+    """Return the milliseconds that a forward pass takes."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        logits = model(x)
+    logits.sum().item()  # waits for a GPU
+    return 1000 * (time.perf_counter() - start) / calls
+
+
+def model_compile_keeps_results_and_names(
+    device: torch.device, *, compiled: bool
+) -> None:
+    """`model.compile()` keeps results, and in `state_dict()` the names.
+
+    So a checkpoint fits both. `torch.compile(model)` puts `_orig_mod.` before
+    each name. Timed with `--compile` alone: it needs a C++ compiler, and the
+    first call takes up to a minute.
+    """
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
+    model.to(device)
+    x = torch.rand(32, 64, device=device)
+    with torch.no_grad():
+        expected = model(x)
+        before = milliseconds_a_call(model, x, calls=20)
+        wrapped = torch.compile(model, backend="eager")
+        model.compile(backend="inductor" if compiled else "eager")
+        first = milliseconds_a_call(model, x, calls=1)
+        result = model(x)
+        later = milliseconds_a_call(model, x, calls=20)
+    print("model.compile():      ", list(model.state_dict())[0])
+    print("torch.compile(model): ", list(wrapped.state_dict())[0])
+    assert list(model.state_dict())[0] == "0.weight"
+    assert list(wrapped.state_dict())[0] == "_orig_mod.0.weight"
+    # Compiled code may add in another order: the last bits may differ.
+    assert_close(result, expected, rtol=1e-3, atol=1e-4)
+    if compiled:
+        print(
+            f"before {before:.2f} ms a call, first call {first:.0f} ms", end=""
+        )
+        print(f", later {later:.2f} ms")
+    else:
+        print("times: only with --compile")
+
+
+# %%
+class DropoutRun:
+    """A training run, with all that a checkpoint must hold."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.x = torch.randn(64, 8)
+        self.y = torch.randn(64, 1)
+        self.model = nn.Sequential(
+            nn.Linear(8, 4), nn.Dropout(0.5), nn.Linear(4, 1)
+        )
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.1)
+        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, T_max=8
+        )
+
+    def train(self, epochs: int) -> None:
+        """Train for so many epochs of 10 steps."""
+        for _ in range(epochs):
+            for _ in range(10):
+                self.optimizer.zero_grad()
+                F.mse_loss(self.model(self.x), self.y).backward()
+                self.optimizer.step()
+            self.scheduler.step()
+
+
+def resume(path: Path, straight: Tensor, leave_out: str = "") -> float:
+    """Begin anew, load, end the run; return how far off a weight is."""
+    # Read each time: an optimizer goes on with the very tensors that it loads.
+    state = torch.load(path, weights_only=True)
+    run = DropoutRun()
+    if leave_out != "model":
+        run.model.load_state_dict(state["model"])
+    if leave_out != "optimizer":
+        run.optimizer.load_state_dict(state["optimizer"])
+    if leave_out != "scheduler":
+        run.scheduler.load_state_dict(state["scheduler"])
+    if leave_out != "random":  # last: a new model draws its weights before
+        torch.set_rng_state(state["random"])
+    run.train(4 - state["epoch"])
+    return (run.model[0].weight - straight).abs().max().item()
+
+
+def a_checkpoint_resumes_bit_for_bit() -> None:
+    """Two epochs, a crash, two more: the weights of four in a row, exactly.
+
+    The file holds model, optimizer, scheduler, random state and epoch. Four
+    of them are left out in turn, and the weights differ. On the CPU; a GPU has
+    a random state of its own, `torch.cuda.get_rng_state()`.
+    """
+    run = DropoutRun()
+    run.train(4)
+    straight = run.model[0].weight.detach()
+
+    crashed = DropoutRun()
+    crashed.train(2)
+    state = {
+        "model": crashed.model.state_dict(),
+        "optimizer": crashed.optimizer.state_dict(),
+        "scheduler": crashed.scheduler.state_dict(),
+        "random": torch.get_rng_state(),
+        "epoch": 2,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "checkpoint.pt")
+        torch.save(state, path)
+        off = resume(path, straight)
+        print(f"all loaded:         off by {off:.4f}")
+        assert off == 0
+        for part in ("model", "optimizer", "scheduler", "random"):
+            off = resume(path, straight, leave_out=part)
+            print(f"{part:9} left out: off by {off:.4f}")
+            assert off > 0.001
+
+
+# %%
+class FullDisk(io.FileIO):
+    """A file on a disk that has room for 1,000 bytes more."""
+
+    room = 1000
+
+    def write(self, data: bytes) -> int:
+        """Write, or raise what a full disk raises."""
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def save_whole(state: dict, path: Path, open_file: Callable = open) -> None:
+    """Write `state` to `path`, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with open_file(partial, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())  # from here on it is on the disk
+    os.replace(partial, path)  # at once: there is the old file, or the new
+
+
+def os_replace_keeps_the_last_good_checkpoint() -> None:
+    """A write that fails half-way must not touch the last good file.
+
+    Write beside it, then `os.replace`, which happens at once or not at all.
+    `torch.save(state, path)` empties the old file before it writes.
+    """
+    old = {"w": torch.full((1000,), 1.0)}
+    new = {"w": torch.full((1000,), 2.0)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "checkpoint.pt")
+        save_whole(old, path)
+        with contextlib.suppress(OSError, RuntimeError):  # the disk is full
+            save_whole(new, path, FullDisk)
+        left = torch.load(path, weights_only=True)
+        print("disk full, written beside:  w =", left["w"][0].item(), "is left")
+        assert torch.equal(left["w"], old["w"])
+        save_whole(new, path)
+        left = torch.load(path, weights_only=True)
+        print("the disk has room again:    w =", left["w"][0].item())
+        assert torch.equal(left["w"], new["w"])
+        assert len(list(Path(folder).iterdir())) == 1
+
+        disk_is_full = contextlib.suppress(OSError, RuntimeError)
+        with disk_is_full, FullDisk(path, "wb") as file:
+            torch.save(old, file)
+        print("disk full, written over it: bytes left", path.stat().st_size)
+        with caught(RuntimeError, "PytorchStreamReader failed"):
+            torch.load(path, weights_only=True)
+
+
+# %%
+def averaged_gradients_are_those_of_the_batch(device: torch.device) -> None:
+    """The mean of the gradients of equal shares is that of the whole batch.
+
+    So each of several processes may take a share. Unequal shares, 3 and 5 of
+    8, need the weights 3/8 and 5/8: with 1/2 and 1/2 the mean is off by 1/8 of
+    their difference. Batch norm is an exception: it normalizes each share
+    alone.
+    """
+    torch.manual_seed(0)
+    x = torch.randn(8, 4).to(device)
+    y = torch.randn(8, 1).to(device)
+    layer = nn.Linear(4, 1).to(device)
+    w = layer.weight
+    (whole,) = torch.autograd.grad(F.mse_loss(layer(x), y), w)
+    (first,) = torch.autograd.grad(F.mse_loss(layer(x[:4]), y[:4]), w)
+    (second,) = torch.autograd.grad(F.mse_loss(layer(x[4:]), y[4:]), w)
+    print(f"whole batch:                {whole[0, 0]:.4f}")
+    print(f"mean of shares of 4 and 4:  {(first + second)[0, 0] / 2:.4f}")
+    assert_close((first + second) / 2, whole)
+
+    (first,) = torch.autograd.grad(F.mse_loss(layer(x[:3]), y[:3]), w)
+    (second,) = torch.autograd.grad(F.mse_loss(layer(x[3:]), y[3:]), w)
+    wrong = (first + second) / 2
+    right = 3 / 8 * first + 5 / 8 * second
+    print(f"mean of shares of 3 and 5:  {wrong[0, 0]:.4f}")
+    print(f"weighted by 3/8 and 5/8:    {right[0, 0]:.4f}")
+    assert_close(right, whole)
+    assert_close(wrong - whole, (first - second) / 8)
+    assert (first - second).abs().max() > 0.01
+
+    norm = nn.BatchNorm1d(4, affine=False).to(device)  # in train mode
+    print(f"batch norm of share 1:      {norm(x[:4])[0, 0]:.4f}")
+    print(f"the same in the batch:      {norm(x)[0, 0]:.4f}")
+    share = (x[:4] - x[:4].mean(dim=0)) / x[:4].std(dim=0, correction=0)
+    batch = (x - x.mean(dim=0)) / x.std(dim=0, correction=0)
+    assert_close(norm(x[:4]), share, rtol=1e-3, atol=1e-3)
+    assert_close(norm(x), batch, rtol=1e-3, atol=1e-3)
+    assert (share - batch[:4]).abs().max() > 0.01
+
+
+# %%
+def train_on_share(rank: int, count: int, how: str) -> Tensor:
+    """Take 10 steps on a share of each batch; return all weights."""
+    torch.manual_seed(0)  # the same data, weights and order everywhere
+    x = torch.randn(64, 8)
+    y = torch.randn(64, 1)
+    model = nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 1))
+    forward = model
+    if how == "DDP":  # averages gradients within backward
+        forward = nn.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(10):
+        batch = torch.randperm(64)[:32]
+        share = batch[rank::count]
+        optimizer.zero_grad()
+        F.mse_loss(forward(x[share]), y[share]).backward()
+        if how == "all_reduce":
+            for w in model.parameters():
+                dist.all_reduce(w.grad)  # the sum, now in each process
+                w.grad /= count
+        optimizer.step()
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def join_and_train(rank: int, count: int, folder: str) -> None:
+    """What each process does: meet the others, train, write its weights."""
+    dist.init_process_group(
+        "gloo",  # between CPUs; between CUDA devices it is "nccl"
+        store=dist.FileStore(os.path.join(folder, "meeting"), count),
+        rank=rank,
+        world_size=count,
+        timeout=timedelta(minutes=1),
+    )
+    weights = {
+        "nothing": train_on_share(rank, count, "nothing"),
+        "all_reduce": train_on_share(rank, count, "all_reduce"),
+        "DDP": train_on_share(rank, count, "DDP"),
+    }
+    torch.save(weights, Path(folder, f"{rank}.pt"))
+    dist.destroy_process_group()
+
+
+def gloo_starts() -> bool:
+    """Return whether this machine lets processes talk through gloo."""
+    try:
+        dist.init_process_group(
+            "gloo", store=dist.HashStore(), rank=0, world_size=1
+        )
+    except RuntimeError:  # such as a container without a loopback interface
+        return False
+    dist.destroy_process_group()
+    return True
+
+
+def processes_average_their_gradients(*, processes: int = 2) -> None:
+    """`DistributedDataParallel`: several processes train as one would.
+
+    Each takes its share of the batch and averages the gradients with the
+    others: so equal weights stay equal. Each is a Python of its own, on the
+    CPU, and takes seconds to start; `processes` has to divide the batch, 32.
+    """
+    if not dist.is_available() or not gloo_starts():
+        print("gloo cannot start here: no processes, the lesson goes on")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if processes == 1:  # nothing to start
+            join_and_train(0, 1, folder)
+        else:
+            torch.multiprocessing.spawn(
+                join_and_train, (processes, folder), nprocs=processes
+            )
+        first = torch.load(Path(folder, "0.pt"), weights_only=True)
+        last = Path(folder, f"{processes - 1}.pt")
+        last = torch.load(last, weights_only=True)
+    one = train_on_share(0, 1, "nothing")  # whole batches, one process
+    print(f"processes: {processes}, the largest difference of a weight")
+    print("averaged by   between processes   to one process")
+    for how in ("nothing", "all_reduce", "DDP"):
+        between = (first[how] - last[how]).abs().max().item()
+        off = (first[how] - one).abs().max().item()
+        print(f"{how:10}  {between:18.6f}  {off:15.6f}")
+        if processes == 1 or how != "nothing":
+            assert between == 0  # equal to the last bit
+            assert off < 1e-5  # the same sum, added in another order
+        else:
+            assert between > 0.01
+            assert off > 0.01
+
+
+# %% [markdown]
+# ## Mistakes
+# Those that torch reports, with the line that makes them, the message and the
+# line that is right; then those that give a wrong number without a word.
+
+
+# %%
+def mistakes_give_an_optimizer_no_weights(device: torch.device) -> None:
+    """An optimizer wants a list of weights: not empty, leaves all."""
+    model = nn.Linear(2, 1, bias=False).to(device)
+    nn.init.ones_(model.weight)
+    weights = model.parameters()  # a generator: it can be read once
+    count = sum(w.numel() for w in weights)
+    assert count == 2
+    with caught(ValueError, "optimizer got an empty parameter list"):
+        torch.optim.SGD(weights, lr=0.1)
+    torch.optim.SGD(model.parameters(), lr=0.1)  # right: ask again
+
+    w = torch.ones(2, requires_grad=True, device=device)
+    with caught(ValueError, "can't optimize a non-leaf Tensor"):
+        torch.optim.SGD([0.1 * w], lr=0.1)
+    optimizer = torch.optim.SGD([w], lr=0.1)  # right: what was made itself
+    w.sum().backward()  # the gradient is 1
+    optimizer.step()
+    assert_close(w.detach(), torch.full_like(w.detach(), 0.9))
+
+
+# %%
+def mistakes_call_a_scheduler() -> None:
+    """A scheduler steps after the optimizer; on a plateau it wants a loss."""
+    w = torch.ones(1, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    with caught(UserWarning, "`lr_scheduler.step()` before `optimizer.step()`"):
+        scheduler.step()
+    optimizer.step()  # right: then scheduler.step()
+
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=0
+    )
+    with caught(TypeError, "metrics"):
+        scheduler.step()
+    scheduler.step(0.7)  # right: the validation loss of the epoch
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    scheduler.step(0.8)
+    assert optimizer.param_groups[0]["lr"] == 0.05
+
+
+# %%
+def mistakes_load_names_that_do_not_match() -> None:
+    """Names and shapes in a `state_dict()` must be those of the model."""
+    torch.manual_seed(0)
+    model = nn.Linear(2, 1)
+    # The names that DistributedDataParallel gives, which wraps a model.
+    state = nn.ModuleDict({"module": nn.Linear(2, 1)}).state_dict()
+    weight = state["module.weight"]
+    with caught(RuntimeError, 'Missing key(s) in state_dict: "weight", "bias"'):
+        model.load_state_dict(state)
+    state = {name[7:]: state[name] for name in state}  # right: no "module."
+    model.load_state_dict(state)
+    assert torch.equal(model.weight, weight)
+
+    with caught(RuntimeError, "size mismatch for weight"):
+        nn.Linear(2, 5).load_state_dict(state)
+    nn.Linear(2, 1).load_state_dict(state)  # right: load, then a new head
+
+
+# %%
+def mistakes_save_or_load_a_model() -> None:
+    """A `state_dict()` goes into the file, and from it into a new model.
+
+    `torch.load` reads tensors and numbers, no classes. `load_state_dict`
+    changes the model and returns a report.
+    """
+    torch.manual_seed(0)
+    x = torch.ones(1, 2)
+    trained = nn.Linear(2, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.pt")
+        torch.save(trained, path)
+        with caught(pickle.UnpicklingError, "Weights only load failed"):
+            torch.load(path, weights_only=True)
+        torch.save(trained.state_dict(), path)  # right: tensors and names
+        state = torch.load(path, weights_only=True)
+
+    model = nn.Linear(2, 1)
+    assert not torch.equal(model(x), trained(x))
+    with caught(TypeError, "'_IncompatibleKeys' object is not callable"):
+        model.load_state_dict(state)(x)
+    model(x)  # right: the model has the weights now
+    assert torch.equal(model(x), trained(x))
+
+
+# %%
+def mistake_clip_grad_norm_after_the_step(device: torch.device) -> None:
+    """Gradients clipped after `step` have done their harm already.
+
+    loss = 100 w: the gradient is 100, clipped 1. From w = 0 a step of 0.1
+    leads to -10 or to -0.1.
+    """
+    w = torch.tensor(0.0, requires_grad=True, device=device)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    (100 * w).backward()
+    optimizer.step()
+    nn.utils.clip_grad_norm_([w], max_norm=1.0)
+    print(f"backward, step, clip:        w = {w:6.1f}, w.grad = {w.grad:.1f}")
+    assert_close(w.detach(), torch.full_like(w.detach(), -10))
+    assert_close(w.grad, torch.ones_like(w.grad))
+
+    w = torch.tensor(0.0, requires_grad=True, device=device)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    (100 * w).backward()
+    nn.utils.clip_grad_norm_([w], max_norm=1.0)
+    optimizer.step()
+    print(f"right: backward, clip, step: w = {w:6.1f}, w.grad = {w.grad:.1f}")
+    assert_close(w.detach(), torch.full_like(w.detach(), -0.1))
+
+
+# %%
+def mistake_a_scheduler_for_epochs_stepped_each_batch() -> None:
+    """A scheduler counts calls: 50 batches an epoch are 50 calls.
+
+    StepLR(step_size=2, gamma=0.1) divides by 10 at every second call. Three
+    epochs of 50 batches are 150 calls, 75 divisions; or 3 calls, one.
+    """
+    w = torch.ones(1, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.1)
+    for _ in range(3):
+        for _ in range(50):
+            optimizer.step()
+            scheduler.step()
+    wrong = optimizer.param_groups[0]["lr"]
+    print(f"scheduler.step() after each batch: lr = {wrong:.0e}")
+    assert math.isclose(wrong, 0.1 * 0.1**75)
+
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.1)
+    for _ in range(3):
+        for _ in range(50):
+            optimizer.step()
+        scheduler.step()
+    right = optimizer.param_groups[0]["lr"]
+    print(f"right: after each epoch:           lr = {right:.0e}")
+    assert math.isclose(right, 0.1 * 0.1)
+
+
+# %%
+def mistake_accuracy_of_a_column(device: torch.device) -> None:
+    """(4, 1) == (4,) compares each guess with every label.
+
+    It broadcasts to (4, 4). Of four guesses three are right; counted are the
+    pairs: three guesses of 1 with two labels of 1, one of 0 with two of 0: 8.
+    """
+    guesses = torch.tensor([[1], [1], [0], [1]], device=device)  # (4, 1)
+    labels = torch.tensor([1, 1, 0, 0], device=device)  # (4,)
+    print("guesses", guesses.tolist(), "labels", labels.tolist())
+    right = (guesses == labels).sum().item()
+    print(f"guesses == labels:                   {right} of 4 right")
+    assert right == 3 * 2 + 1 * 2
+    right = (guesses.squeeze(1) == labels).sum().item()
+    print(f"right: guesses.squeeze(1) == labels: {right} of 4 right")
+    assert right == 3
+
+
+# %%
+def mistake_argmax_over_the_batch(device: torch.device) -> None:
+    """`argmax(dim=0)` finds a sample for each class; a class is `dim=1`.
+
+    It goes unnoticed if a batch has as many samples as there are classes.
+    """
+    logits = torch.tensor([[9.0, 1, 0], [0, 9, 1], [0, 8, 2]], device=device)
+    labels = torch.tensor([0, 1, 1], device=device)
+    print("logits", logits.int().tolist(), "labels", labels.tolist())
+    wrong = logits.argmax(dim=0)
+    print("logits.argmax(dim=0):       ", wrong.tolist(), end=", ")
+    print((wrong == labels).sum().item(), "of 3 right")
+    assert wrong.tolist() == [0, 1, 2]
+    assert (wrong == labels).sum() == 2
+
+    guesses = logits.argmax(dim=1)
+    print("right: logits.argmax(dim=1):", guesses.tolist(), end=", ")
+    print((guesses == labels).sum().item(), "of 3 right")
+    assert guesses.tolist() == [0, 1, 1]
+    assert (guesses == labels).sum() == 3
+
+
+# %%
+def mistake_an_optimizer_made_before_the_new_head() -> None:
+    """An optimizer holds tensors, not the model: a new layer is not in it.
+
+    loss = the sum of the outputs: the gradient of a bias is 1, a step 0.1.
+    """
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model[1] = nn.Linear(3, 2)  # a new head, for two classes
+    nn.init.zeros_(model[1].bias)
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    print(f"optimizer, then the head:        bias {model[1].bias[0]:.1f}")
+    assert model[1].bias.tolist() == [0, 0]
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.zero_grad()  # the old optimizer does not know the head either
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    print(f"right: the head, then optimizer: bias {model[1].bias[0]:.1f}")
+    assert_close(model[1].bias.detach(), torch.full((2,), -0.1))
+
+
+# %%
+def mistake_a_state_dict_is_no_copy() -> None:
+    """`best = model.state_dict()` shows the weights themselves: copy it."""
+    model = nn.Linear(1, 1)
+    nn.init.ones_(model.weight)  # the best epoch
+    best = model.state_dict()
+    copied = copy.deepcopy(model.state_dict())
+    nn.init.constant_(model.weight, -9.0)  # training goes on, and gets worse
+    print("best weight 1, later -9")
+    print("state_dict():                 ", best["weight"].item())
+    print("right: deepcopy(state_dict()):", copied["weight"].item())
+    assert best["weight"].item() == -9
+    assert copied["weight"].item() == 1
+
+
+# %%
+def mistake_strict_false_loads_nothing() -> None:
+    """`strict=False` skips names that do not match; read its report."""
+    torch.manual_seed(0)
+    trained = nn.Linear(2, 1)
+    model = nn.Sequential(nn.Linear(2, 1))
+    state = trained.state_dict()  # weight and bias, not 0.weight and 0.bias
+    report = model.load_state_dict(state, strict=False)
+    print("state:", list(state), "model:", list(model.state_dict()))
+    print("strict=False: not loaded", report.missing_keys)
+    assert report.missing_keys == ["0.weight", "0.bias"]
+    assert report.unexpected_keys == ["weight", "bias"]
+    assert not torch.equal(model[0].weight, trained.weight)
+
+    report = model[0].load_state_dict(state)
+    print("right: load into the layer that has the names:", report)
+    assert report.missing_keys == []
+    assert torch.equal(model[0].weight, trained.weight)
+
+
+# %% [markdown]
+# ## The whole run
+# A training loop to copy: it trains, validates, keeps the best epoch and stops
+# early; mixed precision, checkpoints and processes are a few lines of it each.
+# The last section is the whole run, also on images of your own.
 
 
 # %%
 class MLP(nn.Sequential):
-    """Pixels to scores through two hidden layers: 784-512-512-10."""
+    """Pixels to logits through two hidden layers: 784-512-512-10."""
 
-    def __init__(self):
+    def __init__(self, channels: int = 1, size: int = 28, classes: int = 10):
         super().__init__(
-            nn.Flatten(),  # (batch, 1, 28, 28) to (batch, 784)
-            nn.Linear(784, 512),
+            nn.Flatten(),  # (batch, 784)
+            nn.Linear(channels * size * size, 512),
             nn.ReLU(),
             nn.Linear(512, 512),
             nn.ReLU(),
-            nn.Linear(512, 10),  # (batch, 10), bare scores
+            nn.Linear(512, classes),  # (batch, 10), logits
         )
 
 
 class CNN(nn.Sequential):
     """Three convolutions, each with batch norm and ReLU, then one Linear."""
 
-    def __init__(self):
+    def __init__(self, channels: int = 1, size: int = 28, classes: int = 10):
+        side = (size + 1) // 2 // 2 // 2  # pixels: 28, 14, 7, 3
         super().__init__(
             # Stride 2 leaves a quarter of the pixels for all that follows.
-            nn.Conv2d(1, 16, 5, stride=2, padding=2, bias=False),
+            nn.Conv2d(channels, 16, 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(16),  # brings a bias of its own
             nn.ReLU(),  # (batch, 16, 14, 14)
             nn.Conv2d(16, 32, 3, padding=1, bias=False),
@@ -661,992 +2637,476 @@ class CNN(nn.Sequential):
             nn.BatchNorm2d(64),
             nn.ReLU(),  # (batch, 64, 3, 3)
             nn.Flatten(),  # (batch, 576)
-            nn.Linear(64 * 3 * 3, 10),  # (batch, 10), bare scores
+            nn.Linear(64 * side * side, classes),  # (batch, 10), logits
         )
 
 
-def convolution_and_augmentation_reach_unseen_fonts(
-    digits: dict,
-    augment: Callable[[Tensor], Tensor],
-    device: torch.device,
-    figures: Path,
+def evaluate(
+    model: nn.Module, images: Tensor, labels: Tensor, half=None
+) -> tuple[float, float, Tensor]:
+    """Return the mean loss, the accuracy, and the logits (count, classes)."""
+    model.eval()
+    autocast = torch.autocast(images.device.type, half, enabled=bool(half))
+    logits = []
+    with torch.no_grad(), autocast:
+        for part in images.split(1000):
+            logits.append(model(part))
+    logits = torch.cat(logits).float()  # all of them: no mean of means
+    loss = F.cross_entropy(logits, labels).item()
+    accuracy = (logits.argmax(dim=1) == labels).float().mean().item()
+    return loss, accuracy, logits
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    images: Tensor,
+    labels: Tensor,
+    validation: tuple[Tensor, Tensor],
     *,
-    epochs: int = 4,
+    epochs: int,
     batch_size: int = 128,
-    lr: float = 0.005,
-    luck: float = 0.0,
-) -> dict[str, list[float]]:
-    """An MLP, then a CNN, then a CNN on moved images: each reads better.
+    patience: int | None = None,
+    augment: Callable[[Tensor], Tensor] = torch.clone,  # changes nothing
+    seed: int = 0,
+    half: torch.dtype | None = None,
+    checkpoint: Path | None = None,
+    about: dict | None = None,
+    rank: int = 0,
+    processes: int = 1,
+) -> tuple[list, dict]:
+    """Train `model`, and leave it with the weights of its best epoch.
 
-    Returns name -> accuracy on the validation fonts after each epoch.
+    All images stand on the device as one tensor, and a batch is indexed from
+    it; a smaller last batch is left out. `schedule` moves once a batch. `half`
+    is the type of mixed precision. `checkpoint` is written after each epoch,
+    `about` with it; where it exists, the run goes on. Of `processes`, each
+    takes its share of a batch; `model` is then DistributedDataParallel.
+    Returns [loss, validation loss, accuracy] of each epoch, and the best.
     """
-    images, labels = digits["train"]
-    unseen_images, unseen_labels = digits["validation"]
-    trials = {
-        "MLP": (MLP, lambda batch: batch),
-        "CNN": (CNN, lambda batch: batch),
-        "CNN, augmented": (CNN, augment),  # no image is seen twice
-    }
-    figure, panel = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    curves = {}
-    for name, (network, move) in trials.items():
-        torch.manual_seed(0)
-        model = network().to(device, memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
-        steps = len(labels) // batch_size  # a smaller last batch is left out
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, lr, total_steps=epochs * steps
-        )
-        start, curve = time.perf_counter(), []
-        for _ in range(epochs):
-            model.train()
-            order = torch.randperm(len(labels))[: steps * batch_size]
-            for batch in order.to(device).split(batch_size):
-                logits = model(move(images[batch]))
-                loss = F.cross_entropy(logits, labels[batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-            # Measured in eval mode, and back to train mode in the next epoch.
-            model.eval()
-            with torch.no_grad():
-                right = model(unseen_images).argmax(dim=1) == unseen_labels
-            curve.append(right.float().mean().item())
-        # More parameters do not help; knowing that neighbours belong does.
-        seconds = time.perf_counter() - start
-        count = sum(parameter.numel() for parameter in model.parameters())
-        print(f"{name:15}{count:8,} parameters, {seconds:4.1f} s", end="")
-        print(f", unseen fonts {curve[-1]:.2%} right")
-        panel.plot(range(1, epochs + 1), curve, "o-", label=name)
-        curves[name] = curve
-
-    panel.set(xlabel="epoch", ylabel="right on unseen fonts")
-    panel.xaxis.get_major_locator().set_params(integer=True)
-    panel.legend()
-    save_figure(figure, "optimizer_networks", figures)
-    # `luck` allows for the few images of a tiny run; it is 0 in a full one.
-    mlp, cnn, augmented = (curve[-1] for curve in curves.values())
-    assert mlp < cnn and cnn - luck < augmented
-    return curves
-
-
-# %%
-def mixed_precision_trains_as_well(
-    digits: dict,
-    network: Callable[[], nn.Module],
-    device: torch.device,
-    half: torch.dtype,
-    *,
-    steps: int = 100,
-    batch_size: int = 128,
-    lr: float = 0.005,
-) -> dict[torch.dtype, tuple[float, float, float, int]]:
-    """Autocast keeps the accuracy and nearly halves the activations.
-
-    Losses agree within 0.05 and accuracies within 3 points. The time depends
-    on the device: without 16-bit arithmetic in hardware it goes up.
-    Returns type -> (mean loss of the last 20 steps, accuracy on unseen
-    fonts, milliseconds a step, bytes of activations kept for backward).
-    """
-    # The same seed for both: the same first weights, the same batches.
-    images, labels = digits["train"]
-    unseen_images, unseen_labels = digits["validation"]
-    results = {}
-    print("type            loss    unseen right   ms a step   activations, MB")
-    for dtype in (torch.float32, half):
-        torch.manual_seed(0)
-        model = network().to(device, memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
-        autocast = torch.autocast(device.type, half, enabled=dtype == half)
-        # Small gradients are 0 in float16: its scaler enlarges the loss, and
-        # undoes it before the step. bfloat16 reaches as far down as float32.
-        scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.half)
-
-        kept = []
-        hooks = torch.autograd.graph.saved_tensors_hooks
-        with autocast, hooks(kept.append, lambda _: None):  # forward alone
-            model(images[:batch_size])
-        # A row for each sample makes an activation; weights are not counted.
-        # Two layers may keep one tensor, so count by the place in memory.
-        activations = [part for part in kept if len(part) == batch_size]
-        size = sum({t.data_ptr(): t.nbytes for t in activations}.values())
-
-        losses = []
-        for step in range(steps + 10):
-            if step == 10:  # the first steps only warm up
-                start = time.perf_counter()
-            batch = torch.randint(len(labels), (batch_size,)).to(device)
+    device, steps = images.device, len(labels) // batch_size
+    autocast = torch.autocast(device.type, half, enabled=half is not None)
+    scaler = torch.amp.GradScaler(device.type, enabled=half == torch.float16)
+    bare = getattr(model, "module", model)  # what DistributedDataParallel wraps
+    parts = [bare, optimizer, schedule, scaler]
+    history, best = [], {"epoch": 0, "loss": math.inf}
+    if checkpoint and checkpoint.exists():
+        history, best = load_checkpoint(checkpoint, parts, about)
+    for epoch in range(len(history) + 1, epochs + 1):
+        if patience and epoch > best["epoch"] + patience:
+            break  # early stopping
+        start, losses = time.perf_counter(), []
+        torch.manual_seed(seed + 1000 * epoch)  # so a resumed run draws alike
+        model.train()
+        order = torch.randperm(len(labels))[: steps * batch_size].to(device)
+        for batch in order.split(batch_size):
+            inputs = augment(images[batch])[rank::processes]
+            targets = labels[batch][rank::processes]
             with autocast:  # the forward pass and the loss, nothing else
-                loss = F.cross_entropy(model(images[batch]), labels[batch])
+                loss = F.cross_entropy(model(inputs), targets)
             optimizer.zero_grad()
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
-            losses.append(loss.detach())
-        loss = torch.stack(losses[-20:]).mean().item()  # waits for a GPU
-        milliseconds = 1000 * (time.perf_counter() - start) / steps
-
-        # Measured as it was trained, under the same autocast.
-        model.eval()
-        with torch.no_grad(), autocast:
-            right = model(unseen_images).argmax(dim=1) == unseen_labels
-        accuracy = right.float().mean().item()
-        results[dtype] = loss, accuracy, milliseconds, size
-        print(f"{str(dtype):14} {loss:7.4f} {accuracy:12.2%}", end="")
-        print(f"{milliseconds:12.2f} {size / 1e6:15.1f}")
-        # The weights that the optimizer moves stay float32 in both.
-        assert {w.dtype for w in model.parameters()} == {torch.float32}
-    whole, mixed = results.values()
-    assert abs(whole[0] - mixed[0]) < 0.05 and abs(whole[1] - mixed[1]) < 0.03
-    assert mixed[3] < 0.7 * whole[3]
-    return results
-
-
-# %%
-def a_skipped_step_holds_the_schedule() -> list[tuple[float, float, float]]:
-    """The scaler skips a step whose gradients overflow; so must the schedule.
-
-    The gradient is 2; times the first scale, 65536, it is beyond 65504, the
-    largest float16, and the scaler halves until it fits. All on the CPU, so
-    that anyone can watch. Returns (scale, lr, w) before each step.
-    """
-    w = torch.ones((), requires_grad=True)
-    optimizer = torch.optim.SGD([w], lr=0.1)
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
-    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
-    rows = []
-    for step in range(4):
-        scale, lr, before = (
-            scaler.get_scale(),
-            schedule.get_last_lr()[0],
-            w.item(),
-        )
-        optimizer.zero_grad()
-        scaler.scale(2 * w.half()).backward()  # the gradient is 2 * scale
-        scaler.step(optimizer)  # no step where a gradient is inf or nan
-        scaler.update()
-        skipped = scaler.get_scale() < scale  # the only sign that it gives
-        if not skipped:
             schedule.step()
-        rows.append((scale, lr, before))
-        print(f"step {step}: scale {scale:6.0f}, lr {lr:.3f}", end="")
-        print(f", w {before:.2f} -> {w:.2f}{', skipped' if skipped else ''}")
+            losses.append(loss.detach())  # not read: that waits for the GPU
+        losses = torch.stack(losses) / processes
+        if processes > 1:
+            dist.all_reduce(losses)  # the sum of all shares
+        loss = losses.mean().item()
+        unseen_loss, accuracy, _ = evaluate(model, *validation, half)
+        if not math.isfinite(loss + unseen_loss):
+            at = losses.isfinite().sum().item() + 1
+            raise SystemExit(f"epoch {epoch}, step {at}: loss {loss}, lower lr")
+        history.append([loss, unseen_loss, accuracy])
+        if unseen_loss < best["loss"]:
+            best = {"epoch": epoch, "loss": unseen_loss}
+            best["weights"] = copy.deepcopy(bare.state_dict())
+        left = (epochs - epoch) * (time.perf_counter() - start)
+        print(f"epoch {epoch:2}: loss {loss:.4f}, validation loss", end=" ")
+        print(f"{unseen_loss:.4f}, {accuracy:.2%} right, {left:.0f} s left")
+        if checkpoint and rank == 0:
+            save_checkpoint(checkpoint, parts, history, best, about)
+    bare.load_state_dict(best["weights"])
+    return history, best
 
-    # 32768 * 2 is still too large, 16384 * 2 is not: then w falls by 2 * lr.
-    by_hand = [
-        (65536, 0.1, 1),
-        (32768, 0.1, 1),
-        (16384, 0.1, 1),
-        (16384, 0.05, 0.8),
-    ]
-    torch.testing.assert_close(torch.tensor(rows), torch.tensor(by_hand))
-    return rows
 
+def train_stops_early_and_keeps_the_best_epoch(
+    digits: dict, device: torch.device, half: torch.dtype | None
+) -> None:
+    """`train` stops early, with the weights of the lowest validation loss.
 
-# %%
-def a_seed_repeats_a_run(
-    digits: dict, device: torch.device, *, steps: int = 30
-) -> dict[str, float]:
-    """Same seed, same weights; the order of the images is luck as well.
-
-    Returns what was changed -> the largest difference in a weight.
+    1,000 images are few: the network soon knows them by heart. From then on
+    the training loss goes on falling, and the validation loss rises.
     """
+    torch.manual_seed(0)
     images, labels = digits["train"]
-
-    def train(seed: int, shuffle_seed: int) -> Tensor:
-        """Return the last layer's weights, (10, 32), after all steps."""
-        torch.manual_seed(seed)
-        shuffle = torch.Generator().manual_seed(shuffle_seed)
-        model = nn.Sequential(
-            nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10)
-        ).to(device)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        order = torch.randperm(len(labels), generator=shuffle)
-        for batch in order.to(device).split(32)[:steps]:
-            loss = F.cross_entropy(model(images[batch]), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return model[3].weight.detach()
-
-    # Two sources of luck: the first weights, and the order of the images.
-    first = train(seed=0, shuffle_seed=0)
-    others = {
-        "nothing": train(seed=0, shuffle_seed=0),
-        "the seed of the weights": train(seed=1, shuffle_seed=0),
-        "the seed of the order": train(seed=0, shuffle_seed=1),
-    }
-    differences = {}
-    for name, weights in others.items():
-        differences[name] = (weights - first).abs().max().item()
-        print(f"changed {name:24} largest difference {differences[name]:.6f}")
-    # On the CPU equal is equal; a GPU may add the same numbers in any order.
-    assert differences["nothing"] <= (0 if device.type == "cpu" else 1e-3)
-    assert min(list(differences.values())[1:]) > 0.01
-    return differences
+    model = nn.Sequential(
+        nn.Flatten(),  # (batch, 784)
+        nn.Linear(784, 128),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Linear(128, 10),  # (batch, 10), logits
+    ).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    history, best = train(
+        *(model, optimizer, schedule, images[:1000], labels[:1000]),
+        validation=digits["validation"],
+        epochs=30,
+        batch_size=100,
+        patience=2,
+        half=half,
+    )
+    print(f"of 30 epochs {len(history)} ran, epoch {best['epoch']} is kept")
+    losses, unseen_losses, accuracies = torch.tensor(history).unbind(dim=1)
+    assert best["epoch"] == unseen_losses.argmin() + 1  # epochs count from 1
+    assert 1 < best["epoch"] == len(history) - 2
+    assert losses[-1] < 0.3 * losses[0]
+    assert accuracies[best["epoch"] - 1] > 0.4  # guessing: 0.1
+    # Measured again: these are the weights of that epoch, not of the last.
+    restored, _, _ = evaluate(model, *digits["validation"], half)
+    print(f"its validation loss: {best['loss']:.4f}, now: {restored:.4f}")
+    assert math.isclose(restored, best["loss"], rel_tol=1e-3)
+    assert best["loss"] < unseen_losses[-1]
+    # Batch norm counts its batches, in train mode alone: 10 in each epoch.
+    assert model[2].num_batches_tracked == 10 * best["epoch"]
 
 
 # %%
-def compiling_changes_the_time_alone(
-    network: Callable[[], nn.Module],
-    device: torch.device,
-    *,
-    compiled: bool,
-    steps: int = 30,
-) -> dict[str, Tensor]:
-    """`model.compile()` keeps the numbers and the names of the weights.
-
-    It takes up to a minute, once, and a C++ compiler; so it runs only with
-    --compile. Returns how -> scores of one batch, (128, 10).
-    """
-    scores = {}
-    for how in ["as it is", "compiled"][: 1 + compiled]:
-        torch.manual_seed(0)
-        model = network().to(device).eval()
-        names = list(model.state_dict())
-        x = torch.rand(128, 1, 28, 28, device=device)
-        if how == "compiled":
-            model.compile()
-        times = []
-        with torch.no_grad():
-            for _ in range(steps):
-                start = time.perf_counter()
-                scores[how] = model(x)
-                scores[how].sum().item()  # waits for a GPU
-                times.append(1000 * (time.perf_counter() - start))
-        assert list(model.state_dict()) == names  # so a checkpoint still fits
-        later = sum(times[1:]) / (steps - 1)
-        print(f"{how}: first batch {times[0]:8.2f} ms, later {later:.2f} ms")
-    # Compiled code adds in another order, so the last bits may differ.
-    if compiled:
-        torch.testing.assert_close(*scores.values(), rtol=1e-3, atol=1e-4)
-    else:
-        print("compiled: only with --compile")
-    return scores
-
-
-# %%
-class TrainTogether:
-    """What each process of the section does; `spawn` finds it by its name."""
-
-    def __init__(self, folder: Path, count: int):
-        self.folder, self.count = folder, count
-        self.ways = ("not at all", "by hand", "by DDP", "by DDP, batch norm")
-
-    def __call__(self, rank: int) -> None:
-        """Meet the others, train in each way, write the weights to a file."""
-        # They find each other through a file, then talk through sockets.
-        store = dist.FileStore(str(self.folder / "meeting"), self.count)
-        patience = timedelta(minutes=1)
-        dist.init_process_group(
-            "gloo",  # between CPUs; "nccl" is the one between CUDA devices
-            store=store,
-            rank=rank,
-            world_size=self.count,
-            timeout=patience,
-        )
-        weights = {how: self.train(how) for how in self.ways}
-        torch.save(weights, self.folder / f"{rank}.pt")
-        dist.destroy_process_group()
-
-    def train(self, how: str) -> Tensor:
-        """Take 20 steps, averaging the gradients as named; return weights."""
-        together = dist.is_initialized()  # if not, the one process has it all
-        rank = dist.get_rank() if together else 0
-        count = dist.get_world_size() if together else 1
-        torch.manual_seed(0)  # the same data, weights and order everywhere
-        x, y = torch.randn(64, 8), torch.randn(64, 1)
-        norm = nn.BatchNorm1d(8) if "norm" in how else nn.Identity()
-        model = nn.Sequential(nn.Linear(8, 8), norm, nn.Tanh(), nn.Linear(8, 1))
-        forward = model
-        if together and "DDP" in how:
-            forward = nn.parallel.DistributedDataParallel(model)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        for _ in range(20):
-            # Every process draws all 32, and takes each `count`-th of them.
-            share = torch.randperm(64)[:32][rank::count]
-            optimizer.zero_grad()
-            F.mse_loss(forward(x[share]), y[share]).backward()
-            if together and how == "by hand":
-                for w in model.parameters():
-                    dist.all_reduce(w.grad)  # the sum, now in each process
-                    w.grad /= count
-            optimizer.step()
-        return nn.utils.parameters_to_vector(model.parameters()).detach()
-
-
-def processes_average_their_gradients(
-    *, processes: int = 2, start_method: str = "spawn"
-) -> dict[str, tuple[float, float]]:
-    """Averaged gradients of equal shares are those of the whole batch.
-
-    So processes with equal weights keep them equal, and learn as one would.
-    DistributedDataParallel (DDP) averages within `backward`. These are real
-    processes on the CPU, which take seconds to start; `processes` has to
-    divide 32, the batch. Returns how gradients were averaged -> the largest
-    difference in a weight between processes, and from one with whole batches.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        worker = TrainTogether(Path(folder), processes)
-        if processes == 1:
-            worker(0)  # in this process: nothing to start
-        else:
-            torch.multiprocessing.start_processes(
-                worker, nprocs=processes, start_method=start_method
-            )
-        files = [Path(folder, f"{rank}.pt") for rank in range(processes)]
-        weights = [torch.load(file, weights_only=True) for file in files]
-
-    differences = {}
-    if processes == 1:
-        print("one process alone is the whole: a run without --tiny starts two")
-    print(f"processes: {processes}; the largest difference in a weight:")
-    print(f"{'gradients averaged':22}between processes   from one with all")
-    for how in worker.ways:
-        alone = worker.train(how)  # no others here: whole batches
-        first, *others = (trained[how] for trained in weights)
-        apart = [(first - other).abs().max().item() for other in others]
-        off = (first - alone).abs().max().item()
-        differences[how] = max(apart, default=0.0), off
-        print(f"{how:22}{differences[how][0]:17.7f}{off:20.7f}")
-    # Averaged, the processes agree to the last bit; from one process they
-    # differ by rounding, as the mean of two means is added up in another order.
-    for how in ("by hand", "by DDP"):
-        assert differences[how][0] == 0 and differences[how][1] < 1e-6
-    # Batch norm is the exception: each process normalizes its share alone.
-    if processes > 1:
-        assert min(differences["not at all"]) > 0.01
-        assert differences["by DDP, batch norm"][0] == 0
-        assert differences["by DDP, batch norm"][1] > 0.001
-    return differences
-
-
-# %%
-class Checkpoint:
-    """All that a training run needs to go on, in one file, whole or not at all.
-
-    `settings` say what the run was started with; a file with others is
-    refused. Each failure raises `SystemExit` with one line that names the file.
-    Of several processes that hold the same, one alone has `writes`.
-    """
-
-    def __init__(self, path: Path, settings: dict | None = None, writes=True):
-        self.path, self.settings = path, settings or {}
-        self.writes = writes
-        # Dropout and augmentation draw on the device, the rest on the CPU.
-        self.random = [torch]
-        if accelerator := torch.accelerator.current_accelerator(True):
-            self.random.append(torch.get_device_module(accelerator))
-
-    def save(self, parts: dict, **values) -> None:
-        """Write the state of every part, and values: tensors and numbers.
-
-        The new file takes the place of the old one when it is on the disk, so
-        a crash at any moment leaves one of the two.
-        """
-        if not self.writes:
-            return
-        # Plain numbers, strings, tensors and dicts: all that may be read back.
-        whole = {
-            "settings": self.settings,
-            "states": {name: part.state_dict() for name, part in parts.items()},
-            "random": [source.get_rng_state() for source in self.random],
-            "values": values,
-        }
-        memory = io.BytesIO()
-        torch.save(whole, memory)
-        partial = self.path.with_name(self.path.name + ".partial")
-        try:
-            with open(partial, "wb") as file:
-                file.write(memory.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())  # now it is on the disk
-            os.replace(partial, self.path)
-        except OSError as error:
-            self.fail(error.strerror)
-        finally:
-            with contextlib.suppress(OSError):  # there is none after a good end
-                partial.unlink()
-
-    def load(self, parts: dict) -> dict:
-        """Put the states back into `parts`; return the values."""
-        try:
+def read_checkpoint(path: Path, about: dict | None = None) -> dict:
+    """Return the dict in the file, made with the same `about`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one line of our own is enough
             # weights_only: tensors and numbers are read, no code is run.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # one line of our own is enough
-                read = torch.load(
-                    self.path, map_location="cpu", weights_only=True
-                )
-            whole = dict(read)  # whatever is none stops here
-            made_with = dict(whole["settings"])
-            for name, value in self.settings.items():
-                if made_with.get(name) != value:
-                    self.fail(f"made with {name} {made_with.get(name)}")
-            for name, part in parts.items():
-                part.load_state_dict(whole["states"][name])
-            for source, state in zip(
-                self.random, whole["random"], strict=False
-            ):
-                source.set_rng_state(state)
-            return dict(whole["values"])
-        except OSError as error:
-            self.fail(error.strerror)
-        except (
-            AttributeError,
-            EOFError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-            pickle.UnpicklingError,
-        ):
-            self.fail("not a checkpoint of this run, or a damaged one")
-
-    def fail(self, reason: str) -> NoReturn:
-        """End the run with one line."""
-        raise SystemExit(f"--checkpoint {self.path}: {reason}")
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+        for name in about or {}:
+            if saved[name] != about[name]:
+                reason = f"made with {name} {saved[name]}"
+                raise SystemExit(f"--checkpoint {path}: {reason}")
+        return saved
+    except OSError as error:
+        raise SystemExit(f"--checkpoint {path}: {error.strerror}") from None
+    except Exception:  # a damaged file can raise anything
+        reason = "not a checkpoint of this run, or a damaged one"
+        raise SystemExit(f"--checkpoint {path}: {reason}") from None
 
 
-def a_checkpoint_resumes_bit_for_bit(*, epochs: int = 4) -> dict[str, float]:
-    """Two epochs, a crash, two more: the very weights of four in a row.
-
-    On the CPU, where equal means equal to the last bit. The network has
-    dropout and the optimizer a memory, so that nothing may be forgotten.
-    Returns what was left out of the file -> largest difference in a weight.
-    """
-    torch.manual_seed(0)
-    x, y = torch.randn(64, 8), torch.randn(64, 1)
-
-    # `forget` names what a careless checkpoint would leave out.
-    def train(path: Path, until: int, forget: str) -> Tensor:
-        """Train from where the file ends, or from 0; return the weights."""
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(8, 4), nn.Dropout(0.5), nn.Linear(4, 1))
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-        parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-        parts.pop(forget, None)
-        checkpoint = Checkpoint(path)
-        begin = checkpoint.load(parts)["epoch"] if path.exists() else 0
-        if forget == "random state":
-            torch.manual_seed(0)
-        for epoch in range(begin, until):
-            for _ in range(10):
-                optimizer.zero_grad()
-                F.mse_loss(model(x), y).backward()
-                optimizer.step()
-            schedule.step()  # an epoch ends: everything goes into the file
-            checkpoint.save(parts, epoch=epoch + 1)
-        return model[0].weight.detach()
-
-    with tempfile.TemporaryDirectory() as folder:
-        straight = train(Path(folder, "straight.pt"), epochs, "nothing")
-        differences = {}
-        for forget in ("nothing", "optimizer", "schedule", "random state"):
-            path = Path(folder, f"{forget}.pt")
-            train(path, epochs // 2, forget)  # and here the machine dies
-            resumed = train(path, epochs, forget)
-            differences[forget] = (resumed - straight).abs().max().item()
-            print(f"{forget:12} left out: off by {differences[forget]:.6f}")
-            assert (differences[forget] == 0) == (forget == "nothing")
-
-        # A save that fails: the last good file is still there.
-        before = path.read_bytes()
-        with caught(TypeError, "pickle"):
-            Checkpoint(path).save({}, value=threading.Lock())
-        assert path.read_bytes() == before
-    return differences
-
-
-# %%
-def mistakes_misplace_a_call(device: torch.device) -> dict[str, tuple]:
-    """A call at the wrong place: three are silent, three are not.
-
-    Returns mistake -> (wrong number, right number), the silent ones.
-    """
-
-    def walk(moves: str, slope: float = 1.0) -> float:
-        """Return w after 10 rounds of `moves`, loss = slope * w, lr = 0.1."""
-        w = torch.zeros(1, device=device, requires_grad=True)
-        optimizer = torch.optim.SGD([w], lr=0.1)
-        calls = {
-            "zero": optimizer.zero_grad,
-            "backward": lambda: (slope * w).sum().backward(),
-            "clip": lambda: nn.utils.clip_grad_norm_([w], max_norm=1.0),
-            "step": optimizer.step,
-        }
-        for move in moves.split() * 10:
-            calls[move]()
-        return w.item()
-
-    def fall(place: str) -> float:
-        """Return lr after 2 epochs of 50 batches: 0.1 until the tenth."""
-        w = torch.zeros(1, requires_grad=True)
-        optimizer = torch.optim.SGD([w], lr=0.1)
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10)
-        for calls in (["batch"] * 50 + ["epoch"]) * 2:
-            optimizer.step()
-            if calls == place:
-                schedule.step()
-        return schedule.get_last_lr()[0]
-
-    silent = {
-        "zero_grad between backward and step: w moved by": (
-            walk("backward zero step"),
-            walk("zero backward step"),
-        ),
-        "clipping after the step: w moved by": (
-            walk("zero backward step clip", slope=100.0),
-            walk("zero backward clip step", slope=100.0),
-        ),
-        "schedule meant for epochs, stepped each batch: lr": (
-            fall("batch"),
-            fall("epoch"),
-        ),
+def save_checkpoint(
+    path: Path, parts: list, history: list, best: dict, about: dict | None
+) -> None:
+    """Write all that a run needs to go on: the whole file, or the old one."""
+    model, optimizer, schedule, scaler = parts
+    whole = {
+        "model": best["weights"],  # of the best epoch, to use
+        "last": model.state_dict(),  # to go on with
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "scaler": scaler.state_dict(),
+        "history": history,
+        "best": best,
+        **(about or {}),
     }
-    for mistake, (wrong, right) in silent.items():
-        print(f"{mistake} {wrong:.3g} instead of {right:.3g}")
-        assert not math.isclose(wrong, right, rel_tol=0.5)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            torch.save(whole, file)
+            file.flush()
+            os.fsync(file.fileno())  # now it is on the disk
+        os.replace(partial, path)  # one step: it cannot end half-way
+    except OSError as error:
+        raise SystemExit(f"--checkpoint {path}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)  # it is there if the save failed
 
-    # Now those that torch speaks of.
-    w = torch.ones(1, device=device, requires_grad=True)
-    with caught(ValueError, "can't optimize a non-leaf Tensor"):
-        torch.optim.SGD([0.1 * w], lr=0.1)
-    optimizer = torch.optim.SGD(
-        [w], lr=0.1
-    )  # right: what was made, not derived
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10)
-    with caught(UserWarning, "`lr_scheduler.step()` before `optimizer.step()`"):
-        schedule.step()
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-    with caught(TypeError, "metrics"):
-        plateau.step()
-    plateau.step(0.7)  # right: with the validation loss of the epoch
-    return silent
+
+def load_checkpoint(
+    path: Path, parts: list, about: dict | None
+) -> tuple[list, dict]:
+    """Put the states back into `parts`; return history and best epoch."""
+    saved = read_checkpoint(path, about)
+    model, optimizer, schedule, scaler = parts
+    try:
+        model.load_state_dict(saved["last"])
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        scaler.load_state_dict(saved["scaler"])
+    except Exception:  # other names, shapes or types
+        reason = "not a checkpoint of this run"
+        raise SystemExit(f"--checkpoint {path}: {reason}") from None
+    print("resumed after epoch", len(saved["history"]))
+    return saved["history"], saved["best"]
+
+
+def dropout_parts(device: torch.device) -> list:
+    """Return a model with dropout, optimizer, schedule and scaler."""
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 32), nn.Dropout(0.5), nn.Linear(32, 10)
+    ).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    schedule = OneCycleLR(optimizer, 0.01, 4 * 5)  # 4 epochs, 5 steps each
+    scaler = torch.amp.GradScaler(device.type, enabled=False)
+    return [model, optimizer, schedule, scaler]
+
+
+def dropout_run(digits: dict, parts: list, path: Path, epochs: int) -> None:
+    """Train up to epoch `epochs` of 4, from where the file ends."""
+    images, labels = digits["train"]
+    train(
+        *(*parts[:3], images[:500], labels[:500], digits["validation"]),
+        epochs=epochs,
+        batch_size=100,
+        checkpoint=path,
+    )
+
+
+def train_resumes_from_its_checkpoint_bit_for_bit(
+    digits: dict, device: torch.device
+) -> None:
+    """A run that was stopped and resumed ends with the very same weights.
+
+    `train` saves weights, optimizer, schedule and scaler after each epoch. It
+    seeds each epoch, which stands for the states of all random generators: on
+    the CPU for the order of images, on the device for dropout, augmentation.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = Path(folder, "one.pt"), Path(folder, "two.pt")
+        torch.manual_seed(0)
+        dropout_run(digits, dropout_parts(device), one, epochs=4)
+        torch.manual_seed(0)
+        dropout_run(digits, dropout_parts(device), two, epochs=2)  # it dies
+        assert len(read_checkpoint(two)["history"]) == 2
+        resumed = dropout_parts(device)  # with other first weights
+        dropout_run(digits, resumed, two, epochs=4)
+        # Loaded into new parts and saved again, it is still the same.
+        parts, again = dropout_parts(device), Path(folder, "again.pt")
+        history, best = load_checkpoint(two, parts, None)
+        save_checkpoint(again, parts, history, best, None)
+        first, second = read_checkpoint(one), read_checkpoint(again)
+        print("in the file:", *second)
+        assert len(history) == 4
+        assert second["history"] == first["history"]
+        for name in first["last"]:  # equal to the last bit
+            assert torch.equal(first["last"][name], second["last"][name])
+            assert torch.equal(first["model"][name], second["model"][name])
+        assert_close(second["optimizer"], first["optimizer"], rtol=0, atol=0)
+        assert second["schedule"]["last_epoch"] == 20  # 4 epochs, 5 steps each
+        kept = resumed[0][1].weight.cpu()  # `train` leaves the best epoch
+        assert torch.equal(kept, second["model"]["1.weight"])
+
+        # A save that fails half-way leaves the last good file, and no other.
+        before = again.read_bytes()
+        with contextlib.suppress(TypeError):  # a module cannot be saved
+            save_checkpoint(again, parts, [torch], best, None)
+        assert again.read_bytes() == before
+        assert not Path(folder, "again.pt.partial").exists()
 
 
 # %%
-def mistakes_measure_wrongly(device: torch.device) -> dict[str, tuple]:
-    """Five ways to a wrong number, and nothing is said of any.
+def save_noise(path: Path, colour: tuple, width: int, height: int) -> None:
+    """Save a PNG of that size: grey noise, mixed with a colour."""
+    noise = torch.rand(height, width, 1)
+    pixels = 255 * (0.5 * noise + 0.5 * torch.tensor(colour))
+    data = bytes(pixels.byte().flatten().tolist())  # red, green, blue, red ...
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.frombytes("RGB", (width, height), data).save(path)
 
-    Returns mistake -> (wrong number, right number).
+
+def three_classes(folder: Path) -> None:
+    """Save 20 images of grass, 20 of sky and 4 of sand, of three sizes."""
+    for number in range(20):
+        save_noise(folder / f"grass/{number}.png", (0.2, 0.9, 0.2), 40, 24)
+        save_noise(folder / f"sky/{number}.png", (0.2, 0.5, 1.0), 24, 36)
+    for number in range(4):
+        save_noise(folder / f"sand/{number}.png", (1.0, 0.8, 0.3), 32, 32)
+
+
+def an_image_folder_is_split_within_each_class() -> None:
+    """`--images` reads a folder for each class, and splits it by class.
+
+    The middle square of an image of any size is resized. A tenth of each class,
+    but at least one image, is for validation, as many are for the test.
     """
     torch.manual_seed(0)
-    silent = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        three_classes(folder)
+        data, classes = image_folder(folder, size=16)
+        # The middle of a wide image: white, and nothing of its black sides.
+        wide = Image.new("RGB", (90, 30))
+        wide.paste("white", (25, 0, 65, 30))
+        wide.save(folder / "wide.png")
+        middle = read_square(folder / "wide.png", size=16)
+    images, labels = data["train"]
+    print("classes", classes)
+    print("images to train on:", tuple(images.shape))
+    assert classes == ["grass", "sand", "sky"]  # by the alphabet
+    assert images.shape == (16 + 2 + 16, 3, 16, 16)
+    assert middle.shape == (3, 16, 16)
+    assert (middle == 1).all()
 
-    # (4, 1) == (4,) broadcasts to (4, 4): each guess against every label.
-    guesses = torch.tensor([[1], [1], [0], [1]], device=device)
-    labels = torch.tensor([1, 1, 0, 0], device=device)
-    silent["guesses (N, 1), labels (N,): of 4 images right"] = (
-        (guesses == labels).sum().item(),
-        (guesses.squeeze(1) == labels).sum().item(),
-    )
-
-    logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 9, 0]], device=device)
-    labels = torch.tensor([0, 1, 1], device=device)
-    silent["argmax over the batch: of 3 images right"] = (
-        (logits.argmax(dim=0) == labels).sum().item(),
-        (logits.argmax(dim=1) == labels).sum().item(),
-    )
-
-    # cross_entropy applies softmax itself; twice, the loss stays above 0.55.
-    silent["softmax before cross_entropy: loss"] = (
-        F.cross_entropy(logits.softmax(dim=1), labels).item(),
-        F.cross_entropy(logits, labels).item(),
-    )
-
-    # Labels tossed by a coin cannot be learnt, only learnt by heart.
-    x = torch.randn(1100, 50, device=device)
-    coins = torch.randint(2, (1100,)).to(device)
-    model = nn.Sequential(nn.Linear(50, 64), nn.ReLU(), nn.Linear(64, 2))
-    optimizer = torch.optim.Adam(model.to(device).parameters(), lr=0.01)
-    for _ in range(100):
-        optimizer.zero_grad()
-        F.cross_entropy(model(x[:100]), coins[:100]).backward()
-        optimizer.step()
-    # On the 100 that it saw, and on 1,000 that it did not.
-    right = (model(x).argmax(dim=1) == coins).float()
-    silent["tested on the training data: fraction right"] = (
-        right[:100].mean().item(),
-        right[100:].mean().item(),
-    )
-
-    # In eval mode batch norm takes nothing into its statistics.
-    counts = []
-    for modes in (["eval"], ["eval", "train"]):
-        norm = nn.BatchNorm1d(50, device=device)
-        for _ in range(3):
-            norm(x)  # one training batch; then, to validate:
-            for mode in modes:
-                getattr(norm, mode)()
-        counts.append(norm.num_batches_tracked.item())
-    silent["train() forgotten after eval(): batches in the norm"] = tuple(
-        counts
-    )
-
-    for mistake, (wrong, honest) in silent.items():
-        print(f"{mistake} {wrong:.3g} instead of {honest:.3g}")
-        assert abs(wrong - honest) > 0.3
-    return silent
+    counts = labels.bincount().tolist()
+    unseen_counts = data["validation"][1].bincount().tolist()
+    test_counts = data["test"][1].bincount().tolist()
+    print("of each class:", counts, "to train,", unseen_counts, "to validate,")
+    print("and", test_counts, "to test")
+    assert counts == [16, 2, 16]
+    assert unseen_counts == test_counts == [2, 1, 2]
+    # Labels and images belong together: grass is green, sand is red most.
+    assert images[labels == 0].mean(dim=(0, 2, 3)).argmax() == 1
+    assert images[labels == 1].mean(dim=(0, 2, 3)).argmax() == 0
+    assert images[labels == 2].mean(dim=(0, 2, 3)).argmax() == 2
+    assert 0 <= images.min() < images.max() <= 1
 
 
 # %%
-def mistakes_lose_what_was_learnt() -> dict[str, tuple]:
-    """The optimizer, or the file, does not hold what you think it holds.
+def a_checkpoint_predicts_the_class_of_new_images(device: torch.device) -> None:
+    """`--predict` names new images with what the checkpoint holds.
 
-    Returns mistake -> (wrong number, right number), the silent ones.
+    That is the weights, and what has to be done to an image before: its size,
+    its channels, and after it: the names of the classes.
     """
     torch.manual_seed(0)
-    silent, moved = {}, []
-    # The optimizer holds the tensors that it was given, not the model.
-    for head_first in (False, True):
-        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 10))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        model[1] = nn.Linear(4, 2)  # a new head, for two classes
-        if head_first:  # right: the optimizer is made last
-            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        before = model[1].bias.detach().clone()
-        model(torch.ones(1, 4)).sum().backward()
-        optimizer.step()
-        moved.append((before - model[1].bias)[0].item())
-    silent["optimizer made before the new head: its bias moved"] = tuple(moved)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        three_classes(folder / "train")
+        data, classes = image_folder(folder / "train", size=16)
+        images, labels = data["train"]
+        unseen, unseen_labels = data["validation"]
+        about = {"--model": "cnn", "classes": classes, "channels": 3}
+        about["size"] = 16
+        model = CNN(channels=3, size=16, classes=3).to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        train(
+            *(model, optimizer, OneCycleLR(optimizer, 0.01, 8 * 4)),
+            *(images.to(device), labels.to(device)),
+            validation=(unseen.to(device), unseen_labels.to(device)),
+            epochs=8,
+            batch_size=8,
+            checkpoint=folder / "run.pt",
+            about=about,
+        )
 
-    # state_dict() shows the weights themselves, and training goes on.
-    model = nn.Linear(1, 1, bias=False)
-    nn.init.ones_(model.weight)
-    best, copied = model.state_dict(), copy.deepcopy(model.state_dict())
-    nn.init.constant_(model.weight, -9.0)  # later, worse epochs
-    silent["best = model.state_dict(), no copy: best weight"] = (
-        best["weight"].item(),
-        copied["weight"].item(),
-    )
-
-    trained, other = nn.Linear(2, 1), nn.Sequential(nn.Linear(2, 1))
-    state = trained.state_dict()  # weight, bias; in `other` 0.weight, 0.bias
-    # No error: strict=False only returns a report, which has to be read.
-    report = other.load_state_dict(state, strict=False)
-    renamed = {f"0.{name}": tensor for name, tensor in state.items()}
-    right_report = other.load_state_dict(renamed, strict=False)
-    silent["strict=False, other names: tensors left as they were"] = (
-        len(report.missing_keys),
-        len(right_report.missing_keys),
-    )
-    for mistake, (wrong, right) in silent.items():
-        print(f"{mistake} {wrong:.3g} instead of {right:.3g}")
-        assert wrong != right
-
-    # Errors that say what is wrong, in their own way.
-    with caught(RuntimeError, "size mismatch for weight"):
-        nn.Linear(4, 10).load_state_dict(nn.Linear(4, 2).state_dict())
-    file = io.BytesIO()
-    torch.save(trained, file)  # the whole module; right: its state_dict
-    file.seek(0)
-    with caught(pickle.UnpicklingError, "Weights only load failed"):
-        torch.load(file, weights_only=True)
-    # Two that come from not knowing what a call returns.
-    with caught(TypeError, "'_IncompatibleKeys' object is not callable"):
-        trained = trained.load_state_dict(state)  # a report, not the model
-        trained(torch.ones(1, 2))
-    with caught(AttributeError, "has no attribute 'eval'"):
-        state.eval()  # right: load it into a model, then model.eval()
-    return silent
+        # Two that it has not seen, of other sizes.
+        files = [folder / "new/lawn.png", folder / "new/noon.png"]
+        save_noise(files[0], (0.2, 0.9, 0.2), 50, 70)
+        save_noise(files[1], (0.2, 0.5, 1.0), 30, 20)
+        guesses = predict(files, folder / "run.pt", device)
+    assert guesses == ["grass", "sky"]
 
 
 # %%
-class Team:
-    """The processes that train one model together; alone, a team of one.
+def draw_report(
+    history: list, images: Tensor, labels: Tensor, logits: Tensor, classes: list
+) -> Figure:
+    """Return a figure: losses, a table of guesses, the most wrong images."""
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(11, 3.6), layout="constrained"
+    )
+    losses, unseen_losses, _ = torch.tensor(history).unbind(dim=1)
+    epochs = range(1, len(history) + 1)
+    left.plot(epochs, losses, "o-", label="training")
+    left.plot(epochs, unseen_losses, "o-", label="validation")
+    left.set(title="loss", xlabel="epoch", yscale="log")
+    left.legend()
 
-    `rank` is the number of this process, from 0 to `count` - 1. All of them
-    make the same calls in the same order, and each call waits for the rest.
-    """
+    # Truth 3, guess 5 is the pair 35; all pairs counted, they make a table.
+    guesses, count = logits.argmax(dim=1), len(classes)
+    pairs = (count * labels + guesses).cpu()
+    table = pairs.bincount(minlength=count * count).view(count, count)
+    middle.imshow(table.log1p().numpy(), cmap="Blues")
+    middle.set(title="test images", xlabel="guess", ylabel="truth")
 
-    def __init__(self):
-        self.together = dist.is_available() and dist.is_initialized()
-        self.rank = dist.get_rank() if self.together else 0
-        self.count = dist.get_world_size() if self.together else 1
-
-    def share(self, batch: Tensor) -> Tensor:
-        """Return the rows of `batch` that this process works on."""
-        return batch[self.rank :: self.count]
-
-    def total(self, values: Tensor) -> Tensor:
-        """Return `values` summed over all processes, to each of them."""
-        if self.together:
-            dist.all_reduce(values)  # in place; it adds unless told otherwise
-        return values
-
-    def whole(self, share: Tensor, count: int) -> Tensor:
-        """Return all `count` rows, each from the process that has it."""
-        if not self.together:
-            return share
-        rows = share.new_zeros(count, *share.shape[1:])
-        rows[self.rank :: self.count] = share
-        return self.total(rows)  # the others have zeros there
-
-    def average(self, tensors: Iterable[Tensor]) -> None:
-        """Turn each tensor into its mean over all processes, in place."""
-        for tensor in tensors:
-            self.total(tensor).div_(self.count)
-
-    def parallel(self, model: nn.Module) -> nn.Module:
-        """Return `model`, wrapped so that backward averages its gradients."""
-        if not self.together:
-            return model
-        return nn.parallel.DistributedDataParallel(model)
+    wrongness = F.cross_entropy(logits, labels, reduction="none")
+    worst = wrongness.topk(min(12, len(labels))).indices.tolist()
+    for place, index in enumerate(worst):
+        row, column = divmod(place, 4)
+        pixels = images[index].permute(1, 2, 0).cpu().numpy()
+        extent = (column, column + 0.9, row + 0.9, row + 0.2)
+        right.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=extent)
+        text = f"{classes[labels[index]]} as {classes[guesses[index]]}"
+        right.text(column, row + 0.15, text, size=6)
+    right.set(title="most wrong: truth as guess", xlim=(0, 4), ylim=(3, 0))
+    right.axis("off")
+    return figure
 
 
-class Trainer:
-    """A model and all that changes while it learns.
-
-    The images stand on the device as one tensor, and a batch is indexed from
-    it: nothing is loaded, decoded or copied while the device waits. In a team
-    all processes draw the same numbers, and each computes its share.
-    """
-
-    def __init__(self, model, make_optimizer, steps, device, half, seed):
-        self.model, self.device, self.half = model, device, half
-        self.team = Team()
-        # To train with; the weights are those of `model`, under their names.
-        self.parallel = self.team.parallel(model)
-        self.optimizer = make_optimizer(model.parameters())
-        # One cycle over the whole run, up to the lr of the optimizer.
-        lr = self.optimizer.param_groups[0]["lr"]
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, lr, total_steps=steps, cycle_momentum=False
-        )
-        float16 = half == torch.float16  # bfloat16 needs no scaler
-        self.scaler = torch.amp.GradScaler(device.type, enabled=float16)
-        self.shuffle = torch.Generator().manual_seed(seed)
-        self.losses = []  # of each epoch: training, validation
-        self.best = {"loss": math.inf}
-
-    def state_dict(self) -> dict:
-        """Return everything that a run needs to go on."""
-        parts = ("model", "optimizer", "schedule", "scaler")
-        state = {part: getattr(self, part).state_dict() for part in parts}
-        shuffle = self.shuffle.get_state()
-        numbers = {"losses": self.losses, "best": self.best}
-        return {"parts": state, "shuffle": shuffle, "numbers": numbers}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go back to where `state_dict` was called."""
-        for part, saved in state["parts"].items():
-            getattr(self, part).load_state_dict(saved)
-        self.shuffle.set_state(state["shuffle"])
-        self.losses = state["numbers"]["losses"]
-        self.best = state["numbers"]["best"]
-
-    def autocast(self) -> torch.autocast:
-        """Return the context for forward passes, empty without `half`."""
-        enabled = self.half is not None
-        return torch.autocast(self.device.type, self.half, enabled=enabled)
-
-    def train_epoch(self, images, labels, batch_size, augment) -> tuple:
-        """Take one step a batch; return mean loss, accuracy, images/s."""
-        self.model.train()
-        start, losses, right = time.perf_counter(), [], 0
-        order = torch.randperm(len(labels), generator=self.shuffle)
-        # The last batch is left out where it is smaller than the others; the
-        # next epoch shuffles again and leaves out other images.
-        order = order[: len(order) // batch_size * batch_size].to(self.device)
-        for batch in order.split(batch_size):
-            # Moved before it is shared: so no image moves in another way when
-            # there are more processes, and their random states stay equal.
-            inputs = self.team.share(augment(images[batch]))
-            targets = self.team.share(labels[batch])
-            with self.autocast():  # 1. guess, 2. measure the error
-                logits = self.parallel(inputs)
-                loss = F.cross_entropy(logits, targets)
-            self.optimizer.zero_grad()
-            self.scaler.scale(loss).backward()  # 3. collect the derivatives
-            scale = self.scaler.get_scale()
-            self.scaler.step(self.optimizer)  # 4. update
-            self.scaler.update()
-            if self.scaler.get_scale() >= scale:  # the step was not skipped
-                self.schedule.step()
-            # They stay on the device: reading a number means waiting for it.
-            losses.append(loss.detach())
-            right += (logits.argmax(dim=1) == targets).sum()
-        # The statistics of batch norm differ by the last share of each.
-        buffers = self.model.buffers()
-        self.team.average(b for b in buffers if b.is_floating_point())
-        losses, right = torch.stack(losses), self.team.total(right)
-        self.team.average([losses])  # shares are equal, so this is the mean
-        for step, loss in enumerate(losses.tolist(), 1):
-            if not math.isfinite(loss):
-                self.stop(f"step {step}: loss {loss}")
-        loss, accuracy = losses.mean().item(), right.item() / len(order)
-        return loss, accuracy, len(order) / (time.perf_counter() - start)
-
-    def stop(self, reason: str) -> NoReturn:
-        """End the run before nan is remembered: the last checkpoint is good."""
-        instead = "a smaller --lr" + (" or no --amp" if self.half else "")
-        epoch = len(self.losses) + 1
-        raise SystemExit(f"epoch {epoch}, {reason}; try {instead}")
-
-    @torch.no_grad()
-    def evaluate(self, images, labels) -> tuple[float, float, Tensor]:
-        """Return mean loss, accuracy, and scores (count, classes)."""
-        self.model.eval()
-        with self.autocast():
-            parts = self.team.share(images).split(1000)
-            logits = [self.model(part) for part in parts]
-        logits = torch.cat(logits).float()  # all of them: no mean of means
-        logits = self.team.whole(logits, len(labels))
-        loss = F.cross_entropy(logits, labels).item()
-        right = logits.argmax(dim=1) == labels
-        return loss, right.float().mean().item(), logits
-
-    def remember(self, loss: float, validation_loss: float) -> None:
-        """Note the losses of an epoch, and its weights if it is the best."""
-        self.losses.append([loss, validation_loss])
-        if validation_loss < self.best["loss"]:
-            # A copy: the next epoch changes the weights themselves.
-            weights = copy.deepcopy(self.model.state_dict())
-            epoch = len(self.losses)
-            self.best = {
-                "loss": validation_loss,
-                "epoch": epoch,
-                "weights": weights,
-            }
-
-
-class Report:
-    """One figure of a run: its losses, what it confuses, its worst errors."""
-
-    def __init__(self, losses: list, images: Tensor, labels: Tensor, logits):
-        """Take the losses of each epoch, and the test set with its scores."""
-        self.losses, self.images, self.labels = losses, images, labels
-        self.wrongness = F.cross_entropy(logits, labels, reduction="none")
-        self.guesses = logits.argmax(dim=1)
-        # The pair (truth 3, guess 5) is number 35; counted, a 10 x 10 table.
-        pairs = 10 * labels + self.guesses
-        self.confusion = pairs.cpu().bincount(minlength=100).view(10, 10)
-
-    def draw(self) -> Figure:
-        """Return the figure, three panels side by side."""
-        figure, (left, middle, right) = plt.subplots(
-            1, 3, figsize=(11, 3.6), layout="constrained"
-        )
-        epochs = range(1, len(self.losses) + 1)
-        left.plot(epochs, self.losses, "o-")
-        left.legend(["training", "validation"])
-        left.set(title="loss", xlabel="epoch", yscale="log")
-        left.xaxis.get_major_locator().set_params(integer=True)
-
-        # A logarithm keeps the few errors visible beside the many right ones.
-        middle.imshow(self.confusion.log1p().numpy(), cmap="Blues")
-        style = {"ha": "center", "va": "center", "size": 6}
-        for truth, row in enumerate(self.confusion.tolist()):
-            for guess, count in enumerate(row):
-                colour = "white" if truth == guess else "black"
-                middle.text(guess, truth, count, color=colour, **style)
-        middle.set(title="test images", xlabel="guess", ylabel="truth")
-        middle.set(xticks=range(10), yticks=range(10))
-
-        # Twelve in three rows; in a good run the last of them may be right.
-        worst = self.wrongness.topk(12).indices
-        framed = F.pad(self.images[worst], (2, 2, 10, 2), value=1.0)  # 40 x 32
-        rows = framed.view(3, 4, 40, 32)
-        tiled = rows.permute(0, 2, 1, 3).reshape(3 * 40, 4 * 32)
-        right.imshow(tiled.cpu().numpy(), cmap="gray")
-        style = {"ha": "center", "va": "center", "size": 8}
-        for place, index in enumerate(worst.tolist()):
-            row, column = divmod(place, 4)
-            text = f"{self.labels[index]} as {self.guesses[index]}"
-            right.text(32 * column + 15.5, 40 * row + 5, text, **style)
-        right.axis("off")
-        right.set(title="most wrong: truth as guess")
-        return figure
+def make_trainer(
+    data: dict,
+    classes: list,
+    network: type[nn.Module],
+    optimizer_class: type[torch.optim.Optimizer],
+    options: dict,
+    settings: dict,
+) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer, OneCycleLR]:
+    """Return the model, alone and for all processes, optimizer, schedule."""
+    torch.manual_seed(settings["seed"])  # of the first weights
+    images, labels = data["train"]
+    channels, size = images.shape[1], images.shape[-1]
+    model = network(channels, size, len(classes))
+    # With the channels of a pixel side by side, convolutions run faster.
+    model = model.to(images.device, memory_format=torch.channels_last)
+    parallel = model
+    if settings["processes"] > 1:  # it averages gradients within `backward`
+        parallel = nn.parallel.DistributedDataParallel(model)
+    optimizer = optimizer_class(model.parameters(), **options)
+    # One cycle over the whole run: from lr / 25 up to lr, then down to 0.
+    steps = settings["epochs"] * (len(labels) // settings["batch_size"])
+    schedule = OneCycleLR(optimizer, options["lr"], steps, cycle_momentum=False)
+    return model, parallel, optimizer, schedule
 
 
 def train_validate_test(
     data: dict,
-    network: Callable[[], nn.Module],
-    augment: Callable[[Tensor], Tensor],
-    device: torch.device,
-    figures: Path,
+    classes: list,
+    figures: Path | None,
     *,
-    half: torch.dtype | None = None,
-    make_optimizer: Callable = torch.optim.AdamW,
-    epochs: int = 6,
-    batch_size: int = 128,
-    seed: int = 0,
-    compiled: bool = False,
-    checkpoint=None,
-    resume: bool = False,
-) -> dict[str, object]:
+    network: type[nn.Module],
+    optimizer_class: type[torch.optim.Optimizer],
+    options: dict,
+    compiled: bool,
+    least: float,
+    settings: dict,
+) -> tuple[nn.Module, list]:
     """Validation picks the epoch that is kept; the test set is used once.
 
-    A team of processes, as torchrun starts it, trains like one process.
-    `half` is the type to compute in under autocast, None for float32;
-    `checkpoint`, if any, is saved before the first epoch and after each.
-    Returns the test loss and accuracy, the best epoch, the losses of every
-    epoch (training, validation), the confusion matrix (truth, guess).
-    Raises `SystemExit` where the loss is no longer a number.
+    `options` are those of the optimizer, `settings` those of `train`. With
+    torchrun each process runs this. `least` is the test accuracy that the data
+    must reach. Returns the model and the history.
     """
-    # Seeded before the model is made: its first weights are drawn here.
-    torch.manual_seed(seed)
     images, labels = data["train"]
-    # In a team that many for each process: equal shares of a larger batch.
-    team = Team()
-    batch_size = min(batch_size, len(labels) // team.count) * team.count
-    steps = epochs * (len(labels) // batch_size)
-    # With the channels of a pixel side by side, convolutions run faster.
-    model = network().to(device, memory_format=torch.channels_last)
-    if compiled:
-        model.compile()
-    trainer = Trainer(model, make_optimizer, steps, device, half, seed)
-    if resume:
-        checkpoint.load({"trainer": trainer})
-        print(f"resumed after epoch {len(trainer.losses)} of {epochs}")
-    elif checkpoint:
-        # A file that cannot be written is found before the work, not after.
-        checkpoint.save({"trainer": trainer})
-
-    print(
-        f"{len(labels):,} images stay on {device}, {images.nbytes / 1e6:.0f} MB"
+    model, parallel, optimizer, schedule = make_trainer(
+        data, classes, network, optimizer_class, options, settings
     )
-    print("epoch   training loss, right   validation loss, right", end="")
-    print("   images/s   s left")
-    for epoch in range(len(trainer.losses) + 1, epochs + 1):
-        start = time.perf_counter()
-        loss, accuracy, speed = trainer.train_epoch(
-            images, labels, batch_size, augment
-        )
-        unseen_loss, unseen_accuracy, _ = trainer.evaluate(*data["validation"])
-        if not math.isfinite(unseen_loss):
-            trainer.stop(f"after its last step: validation loss {unseen_loss}")
-        trainer.remember(loss, unseen_loss)
-        if checkpoint:
-            checkpoint.save({"trainer": trainer})
-        # As many seconds again for each epoch to come.
-        left = (epochs - epoch) * (time.perf_counter() - start)
-        print(f"{epoch:5} {loss:15.4f} {accuracy:7.2%}", end="")
-        print(f" {unseen_loss:15.4f} {unseen_accuracy:8.2%}", end="")
-        print(f" {speed:10,.0f} {left:8.0f}")
-
-    # Back to the best epoch; measured again, it must give the same loss.
-    best = trainer.best
-    model.load_state_dict(best["weights"])
-    restored, _, _ = trainer.evaluate(*data["validation"])
+    if compiled:
+        model.compile()  # the names of the weights stay
+    print(f"{len(labels):,} images stay on {images.device}")
+    start, unseen = time.perf_counter(), data["validation"]
+    history, best = train(
+        parallel, optimizer, schedule, images, labels, unseen, **settings
+    )
+    seconds = time.perf_counter() - start
+    print(f"epoch {best['epoch']} of {len(history)} is kept, {seconds:.1f} s")
+    losses, unseen_losses, _ = torch.tensor(history).unbind(dim=1)
+    assert best["epoch"] == unseen_losses.argmin() + 1
+    restored, _, _ = evaluate(model, *unseen, settings["half"])
     assert math.isclose(restored, best["loss"], rel_tol=1e-3)
-    print(f"epoch {best['epoch']} has the lowest validation loss: restored")
+
     # The first and only look at the test set: nothing is chosen by it.
-    test_loss, test_accuracy, logits = trainer.evaluate(*data["test"])
-    report = Report(trainer.losses, *data["test"], logits)
-    if team.rank == 0:
-        save_figure(report.draw(), "optimizer_report", figures)
-    print(f"test loss     {test_loss:.4f}")
-    print(f"test accuracy {test_accuracy:.2%}")
-    return {
-        "test_loss": test_loss,
-        "test_accuracy": test_accuracy,
-        "best_epoch": best["epoch"],
-        "losses": trainer.losses,
-        "confusion": report.confusion,
-    }
+    images, labels = data["test"]
+    loss, accuracy, logits = evaluate(model, images, labels, settings["half"])
+    if figures:  # of all processes only the first one draws
+        figure = draw_report(history, images, labels, logits, classes)
+        save_figure(figure, "optimizer_report", figures)
+    print(f"test loss     {loss:.4f}")
+    print(f"test accuracy {accuracy:.2%}")
+    if least:
+        assert losses[-1] < losses[0]
+        assert least < accuracy <= 1
+        assert loss != best["loss"]  # of other images
+    return model, history
 
 
 # %%
@@ -1932,6 +3392,117 @@ def load_digits(
     return splits
 
 
+def read_square(path: Path, size: int, channels: int = 3) -> Tensor:
+    """Return the middle square of an image, (channels, size, size) in 0..1."""
+    with Image.open(path) as image:
+        if image.mode[0] in "IF":
+            raise ValueError("more than 8 bits a pixel")
+        image = ImageOps.exif_transpose(image)  # as its camera was held
+        image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")  # behind what is transparent
+    image = Image.alpha_composite(white, image)
+    image = image.convert("L" if channels == 1 else "RGB")
+    image = ImageOps.fit(image, (size, size))
+    pixels = torch.tensor(list(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(size, size, channels).permute(2, 0, 1) / 255
+
+
+def image_folder(
+    folder: Path, size: int, most: int | None = None
+) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str]]:
+    """Return splits of images and labels, and the names of the classes.
+
+    `folder` has a folder for each class; at most `most` images of each are
+    read. A tenth of each class, at least one image, is for validation, as many
+    are for the test. Raises `SystemExit`, one line, where that cannot be.
+    """
+    if not folder.is_dir():
+        raise SystemExit(f"--images {folder}: no such folder")
+    known = Image.registered_extensions()
+    classes, parts = [], {"train": [], "validation": [], "test": []}
+    for place in sorted(folder.iterdir()):
+        if not place.is_dir() or place.name.startswith("."):
+            continue
+        images = []
+        for path in sorted(place.iterdir())[:most]:
+            if path.suffix.lower() in known:
+                try:
+                    images.append(read_square(path, size))
+                except Exception as error:  # all that a damaged file can raise
+                    print(f"left out: {path}: {error}")
+        if len(images) < 3:
+            raise SystemExit(
+                f"--images {folder}: class {place.name!r} needs 3 images, to "
+                f"train, validate and test; it has {len(images)}"
+            )
+        order = torch.randperm(
+            len(images), generator=torch.Generator().manual_seed(0)
+        )
+        images = torch.stack(images)[order]
+        apart = max(1, len(images) // 10)
+        parts["validation"].append(images[:apart])
+        parts["test"].append(images[apart : 2 * apart])
+        parts["train"].append(images[2 * apart :])
+        classes.append(place.name)
+    if len(classes) < 2:
+        raise SystemExit(
+            f"--images {folder}: {len(classes)} folders with images; it needs "
+            "a folder for each class, 2 or more"
+        )
+    splits = {}
+    for split, tensors in parts.items():
+        counts = torch.tensor([len(images) for images in tensors])
+        labels = torch.arange(len(classes)).repeat_interleave(counts)
+        splits[split] = torch.cat(tensors), labels
+    everything = splits["train"][0]
+    if (everything == everything[:, :1]).all():  # grey: red is green is blue
+        for split, (images, labels) in splits.items():
+            splits[split] = images[:, :1], labels
+    return splits, classes
+
+
+def augment_photos(images: Tensor) -> Tensor:
+    """Return `images`, each moved a little, every second one mirrored."""
+    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    images = torch.where(mirrored, images.flip(dims=[3]), images)
+    return random_affine(images, degrees=10, scale=0.2, shear=0.1, shift=0.2)
+
+
+def predict(
+    files: list[Path], checkpoint: Path, device: torch.device
+) -> list[str]:
+    """Print the three likeliest classes of each file; return the first."""
+    saved = read_checkpoint(checkpoint)
+    try:
+        classes, channels = saved["classes"], saved["channels"]
+        size = saved["size"]
+        network = {"mlp": MLP, "cnn": CNN}[saved["--model"]]
+        model = network(channels, size, len(classes))
+        model.load_state_dict(saved["model"])
+    except Exception:  # other names, shapes or types
+        reason = "not a checkpoint of this script, or no epoch is over yet"
+        raise SystemExit(f"--checkpoint {checkpoint}: {reason}") from None
+    model.to(device).eval()
+    images = []
+    for file in files:
+        try:
+            images.append(read_square(file, size, channels))
+        except Exception as error:  # all that a file that is none can raise
+            reason = getattr(error, "strerror", None) or error
+            raise SystemExit(f"--predict {file}: {reason}") from None
+    with torch.no_grad():
+        chances = model(torch.stack(images).to(device)).softmax(dim=1)
+    best = chances.topk(min(3, len(classes)), dim=1)
+    first = []
+    for file, values, indices in zip(files, *best, strict=True):
+        print(Path(*file.parts[-2:]), end=":")
+        for value, index in zip(values, indices, strict=True):
+            print(f"  {classes[index]} {value:.1%}", end="")
+        print()
+        first.append(classes[indices[0]])
+    return first
+
+
 # %%
 def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     """Return a reader for flags: `kind`, int or float, from low to high."""
@@ -1948,42 +3519,136 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def read_flags(team: bool, local_rank: int) -> argparse.Namespace:
+    """Return the command line, checked; what is wrong ends with one line."""
+    data_names = ("digits", "mnist", "fashion-mnist", "kmnist")
+    parser = make_parser(__doc__)
+    flag = parser.add_argument
+    flag("--data", choices=data_names, default="digits")
+    flag("--data-dir", type=Path, default=Path("data"), metavar="DIR")
+    flag("--images", type=Path, metavar="DIR", help="a folder for each class")
+    flag(
+        "--image-size", type=number(int, 8, 1024), default=32, metavar="PIXELS"
+    )
+    flag(
+        "--predict", type=Path, nargs="+", metavar="FILE", help="and no lessons"
+    )
+    flag("--model", choices=("mlp", "cnn"), default="cnn")
+    optimizers = ("sgd", "rmsprop", "adam", "adamw")
+    flag("--optimizer", choices=optimizers, default="adamw")
+    flag("--epochs", type=number(int, 1, 1e6), help="by data")
+    flag("--patience", type=number(int, 1, 1e6), help="stop early")
+    flag("--batch-size", type=number(int, 1, 1e6), default=128)
+    flag("--lr", type=number(float, 1e-9, 1e3), help="by optimizer")
+    flag("--seed", type=number(int, 0, 2**63), default=0)
+    flag("--checkpoint", type=Path, metavar="FILE", help="written each epoch")
+    flag("--resume", action="store_true", help="go on from --checkpoint")
+    flag("--compile", action="store_true", help="compile the network")
+    args = parse(parser)
+
+    # What no single flag can know.
+    if args.predict and not args.checkpoint:
+        parser.error("argument --predict: needs --checkpoint FILE")
+    if args.resume and not args.checkpoint:
+        parser.error("argument --resume: needs --checkpoint FILE")
+    if args.images and args.data != "digits":
+        parser.error("argument --images: --data names other images")
+    again = args.resume or args.predict
+    if args.checkpoint and os.path.exists(args.checkpoint) and not again:
+        parser.error(
+            f"argument --checkpoint: {args.checkpoint} exists; "
+            "add --resume, or name another file"
+        )
+    whole = "the whole run\ntrain_validate_test"
+    asked = [part.casefold() for part in args.only or [""]]
+    args.trains = any(part in whole for part in asked)
+    if args.checkpoint and not args.trains and not args.predict:
+        parser.error(
+            "argument --checkpoint: train_validate_test writes it, and --only "
+            "leaves that section out"
+        )
+    if team and args.only not in (None, ["train_validate_test"]):
+        parser.error(
+            "argument --only: torchrun needs train_validate_test alone"
+        )
+    devices = torch.accelerator.device_count() if team else 0
+    shared = args.device.index is not None or local_rank >= devices
+    if team and args.device.type != "cpu" and shared:
+        parser.error(
+            f"argument --device: process {local_rank} needs a device of its "
+            f"own, not {args.device}; start fewer, or use --device cpu"
+        )
+    return args
+
+
 @contextlib.contextmanager
 def process_group(args: argparse.Namespace, rank: int) -> Iterator[None]:
-    """Meet the processes that torchrun started; the first one alone prints.
-
-    When one dies, each of the others ends here with one line. torchrun sees
-    the first end, stops whatever is left, and adds a report of its own.
-    """
-    first = contextlib.nullcontext(sys.stdout)
-    with open(os.devnull, "w") if rank else first as output:
-        try:
-            with contextlib.redirect_stdout(output):
-                # nccl between CUDA devices, gloo between CPUs.
-                backend = dist.get_default_backend_for_device(args.device)
-                dist.init_process_group(backend, timeout=timedelta(minutes=5))
-                yield
-                dist.destroy_process_group()
-        except SystemExit as error:
-            # Where all fail alike, torchrun stops the others in their sleep,
-            # and the reason stands there once.
-            if rank and isinstance(error.code, str):
-                time.sleep(5)
+    """Meet the processes that torchrun started; the first one alone prints."""
+    if rank:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    # nccl between CUDA devices, gloo between CPUs.
+    backend = dist.get_default_backend_for_device(args.device)
+    try:
+        dist.init_process_group(backend, timeout=timedelta(minutes=5))
+        yield
+        dist.destroy_process_group()
+    except RuntimeError as error:
+        # nccl has a class of errors; gloo only names itself in the text.
+        if "gloo" not in str(error) and not isinstance(error, dist.DistError):
             raise
-        except RuntimeError as error:
-            # nccl has a class of errors; gloo only names itself in the text.
-            gloo = "gloo" in str(error)
-            if not gloo and not isinstance(error, dist.DistError):
-                raise
-            again = ""
-            if args.checkpoint and args.checkpoint.exists():
-                again = f"; --checkpoint {args.checkpoint} --resume goes on"
-            reason = f"process {rank} lost another one and ends{again}"
-            raise SystemExit(reason) from None
+        again = ""
+        if args.checkpoint and args.checkpoint.exists():
+            again = f"; --checkpoint {args.checkpoint} --resume goes on"
+        reason = f"process {rank} lost another one and ends{again}"
+        raise SystemExit(reason) from None
 
 
-def main() -> None:
-    """Run the lesson from top to bottom, or its last section in a team."""
+def check_writable(path: Path) -> None:
+    """End with one line where no checkpoint can be: before the work."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        open(partial, "wb").close()
+        partial.unlink()
+    except OSError as error:
+        raise SystemExit(f"--checkpoint {path}: {error.strerror}") from None
+
+
+def load_data(args: argparse.Namespace, counts: dict) -> tuple[dict, list]:
+    """Return the splits that the flags name, and the names of the classes."""
+    device = args.device
+    if args.images:
+        most = 20 if args.tiny else None
+        data, classes = image_folder(args.images, args.image_size, most)
+        for split, (images, labels) in data.items():
+            data[split] = images.to(device), labels.to(device)
+        return data, classes
+    if args.data != "digits":
+        counts = dict.fromkeys(counts, 1_000 if args.tiny else None)
+    data = load_digits(args.data, args.data_dir, device, counts)
+    classes = list("0123456789")
+    if args.data == "fashion-mnist":
+        classes = (
+            "top trousers pullover dress coat sandal shirt sneaker bag boot"
+        )
+        classes = classes.split()
+    return data, classes
+
+
+def whole_run(
+    args: argparse.Namespace, rank: int, local_rank: int, processes: int
+) -> dict:
+    """Return the options of `train_validate_test`, all of them checked."""
+    counts = {"train": 12_000, "validation": 3_000, "test": 5_000}
+    if args.tiny:
+        counts = {"train": 2_000, "validation": 600, "test": 300}
+    data = None
+    # What is missing is fetched once, and once on each other machine.
+    for now in (rank == 0, local_rank == 0, True):
+        if now and data is None:
+            data, classes = load_data(args, counts)
+        if processes > 1:  # wait for the rest
+            dist.all_reduce(torch.zeros(1, device=args.device))
+
     # Options that train the CNN well. Fused, one call moves all weights in one
     # pass over memory; there is no such RMSprop.
     fused = {"fused": True}
@@ -1996,192 +3661,240 @@ def main() -> None:
         "adam": (torch.optim.Adam, {"lr": 0.01, **fused}),
         "adamw": (torch.optim.AdamW, {"lr": 0.01, **fused}),
     }
-    data_names = ("digits", "mnist", "fashion-mnist", "kmnist")
-    parser = make_parser(__doc__)
-    flag = parser.add_argument
-    flag("--data", choices=data_names, default="digits")
-    flag("--data-dir", type=Path, default=Path("data"), metavar="DIR")
-    flag("--model", choices=("mlp", "cnn"), default="cnn")
-    flag("--optimizer", choices=tuple(optimizers), default="adamw")
-    flag("--epochs", type=number(int, 1, 1e6), help="6, or 2 of real data")
-    flag("--batch-size", type=number(int, 1, 1e6), default=128)
-    flag("--lr", type=number(float, 1e-9, 1e3), help="by optimizer")
-    flag("--seed", type=number(int, 0, 2**63), default=0)
-    flag("--checkpoint", type=Path, metavar="FILE", help="written each epoch")
-    flag("--resume", action="store_true", help="go on from --checkpoint")
-    flag("--compile", action="store_true", help="compile the network")
-
-    # torchrun starts this file many times, and tells each process its number,
-    # its number on its machine, and how many there are in all.
-    team = dist.is_available() and dist.is_torchelastic_launched()
-    rank, local_rank, processes, devices = 0, 0, 1, 0
-    if team:
-        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-        rank, local_rank, processes = (int(os.environ[name]) for name in names)
-        if torch.accelerator.current_accelerator(check_available=True):
-            devices = torch.accelerator.device_count()
-        if local_rank < devices:  # from here on that is what "cuda" means
-            torch.accelerator.set_device_index(local_rank)
-    args = parse(parser)
-    # What no single flag can know.
-    if args.resume and not args.checkpoint:
-        parser.error("argument --resume: needs --checkpoint FILE")
-    if args.checkpoint and os.path.exists(args.checkpoint) and not args.resume:
-        parser.error(
-            f"argument --checkpoint: {args.checkpoint} exists; "
-            "add --resume, or name another file"
-        )
-    whole = "the whole run\ntrain_validate_test"
-    asked = [part.casefold() for part in args.only or [""]]
-    trains = any(part in whole for part in asked)
-    if args.checkpoint and not trains:
-        parser.error(
-            "argument --checkpoint: train_validate_test writes it, and --only "
-            "leaves that section out"
-        )
-    if team and args.only not in (None, ["train_validate_test"]):
-        parser.error(
-            "argument --only: torchrun needs train_validate_test alone"
-        )
-    shared = args.device.index is not None or local_rank >= devices
-    if team and args.device.type != "cpu" and shared:
-        parser.error(
-            f"argument --device: process {local_rank} needs a device of its "
-            f"own, not {args.device}; start fewer, or use --device cpu"
-        )
-
-    device, tiny = args.device, args.tiny
-    counts = {"train": 12_000, "validation": 3_000, "test": 5_000}
-    if tiny:
-        counts = {"train": 2_000, "validation": 600, "test": 300}
-    digits, data, wanted = {}, {}, counts
-    if not args.list:
-        digits = load_digits("digits", args.data_dir, device, counts)
-        data = digits
-    if args.data != "digits":
-        wanted = dict.fromkeys(counts, 1_000 if tiny else None)
-        data = {}
-    load = functools.partial(load_digits, args.data, args.data_dir, device)
-    if not args.list and not team and args.data != "digits":
-        data = load(wanted)
-    network = {"mlp": MLP, "cnn": CNN}[args.model]
-    # Real data is five times as much, so fewer epochs are as many steps.
-    epochs = args.epochs or (2 if tiny or args.data != "digits" else 6)
     optimizer_class, options = optimizers[args.optimizer]
     options["lr"] = args.lr or options["lr"]
-    # Milder than what the digits were drawn with: it must stay a digit.
-    half = amp_dtype(device)
+    epochs = 2 if args.tiny or args.data != "digits" else 6
+    if args.images and not args.tiny:
+        epochs = 20
+    epochs = args.epochs or epochs
+    images, labels = data["train"]
+    share = min(args.batch_size, len(labels) // processes)
+    if share == 0:
+        raise SystemExit(
+            f"{processes} processes, {len(labels)} images: too few"
+        )
+
+    # A run goes on only with the flags that it was started with.
+    names = ("data", "images", "tiny", "model", "optimizer", "seed", "amp")
+    about = {f"--{name}": getattr(args, name) for name in names}
+    about["--images"] = str(args.images)
+    about["--batch-size"] = processes * args.batch_size
+    about["--epochs"], about["--lr"] = epochs, options["lr"]
+    about["classes"] = classes
+    about["channels"], about["size"] = images.shape[1], images.shape[-1]
+    if args.resume:
+        read_checkpoint(args.checkpoint, about)
+    elif args.checkpoint:
+        check_writable(args.checkpoint)
+    # Milder than what the digits were drawn with: they stay digits.
     augment = functools.partial(
         random_affine, degrees=10, scale=0.1, shear=0.1, shift=0.1
     )
-
-    # A run goes on only with the flags that it was started with.
-    checkpoint = None  # nothing is written unless a file is named
-    if args.checkpoint:
-        names = ("data", "tiny", "model", "optimizer", "seed", "amp")
-        settings = {f"--{name}": getattr(args, name) for name in names}
-        settings["--batch-size"] = processes * args.batch_size
-        settings["--epochs"], settings["--lr"] = epochs, options["lr"]
-        checkpoint = Checkpoint(args.checkpoint, settings, writes=rank == 0)
-
-    # The table of contents, each section with the options that it gets.
-    here = {"device": device}
-    drawn = {"device": device, "figures": args.figures}
-    chapters = {
-        "Digits": {
-            digits_need_no_download: {
-                "digits": digits,
-                "figures": args.figures,
-            },
-            a_split_by_image_flatters: {
-                **here,
-                "digits": digits,
-                "batch_size": 200 if tiny else 64,
-                "lr": 0.005 if tiny else 0.003,
-            },
-        },
-        "Steps and rates": {
-            losses_are_lines_of_arithmetic: here,
-            a_step_is_four_moves: here,
-            optimizers_differ_in_a_few_lines: drawn,
-            learning_rates_creep_arrive_or_explode: here,
-            a_range_test_finds_the_learning_rate: {
-                **drawn,
-                "digits": digits,
-                "steps": 60 if tiny else 120,
-            },
-            schedules_move_once_an_epoch_or_once_a_batch: {
-                "figures": args.figures
-            },
-        },
-        "Measuring": {
-            accumulated_gradients_equal_the_large_batch: here,
-            clipping_shortens_a_gradient_and_keeps_its_direction: here,
-            batch_means_are_weighted_by_batch_size: here,
-            eval_and_no_grad_switch_different_things: here,
-            convolution_and_augmentation_reach_unseen_fonts: {
-                **drawn,
-                "digits": digits,
-                "augment": augment,
-                "epochs": 1 if tiny else 4,
-                "batch_size": 40 if tiny else 128,
-                "luck": 0.05 if tiny else 0.0,
-            },
-        },
-        "Scaling up": {
-            mixed_precision_trains_as_well: {
-                **here,
-                "digits": digits,
-                "network": network,
-                "half": half,
-                "steps": 10 if tiny else 100,
-            },
-            a_skipped_step_holds_the_schedule: {},
-            a_seed_repeats_a_run: {**here, "digits": digits},
-            compiling_changes_the_time_alone: {
-                **here,
-                "network": network,
-                "compiled": args.compile,
-            },
-            # A tiny run starts no second process: that alone takes seconds.
-            processes_average_their_gradients: {"processes": 1 if tiny else 2},
-            a_checkpoint_resumes_bit_for_bit: {},
-        },
-        "Mistakes": {
-            mistakes_misplace_a_call: here,
-            mistakes_measure_wrongly: here,
-            mistakes_lose_what_was_learnt: {},
-        },
-        "The whole run": {
-            train_validate_test: {
-                **drawn,
-                "data": data,
-                "network": network,
-                "augment": augment,
-                "half": half if args.amp else None,
-                "make_optimizer": functools.partial(optimizer_class, **options),
-                "epochs": epochs,
-                "batch_size": args.batch_size,
-                "seed": args.seed,
-                "compiled": args.compile,
-                "checkpoint": checkpoint,
-                "resume": args.resume,
-            },
+    if images.shape[1] == 3:  # grey images may be writing: not mirrored
+        augment = augment_photos
+    # Of the digits it is known what a run with the usual flags reaches.
+    least = 0.3 if args.tiny else 0.8
+    changed = args.epochs or args.lr or args.batch_size != 128 or args.patience
+    others = args.images or args.data != "digits" or args.model != "cnn"
+    if changed or others or args.optimizer != "adamw":
+        least = 0.0
+    return {
+        "data": data,
+        "classes": classes,
+        "figures": None if rank else args.figures,
+        "network": {"mlp": MLP, "cnn": CNN}[args.model],
+        "optimizer_class": optimizer_class,
+        "options": options,
+        "compiled": args.compile,
+        "least": least,
+        "settings": {
+            "epochs": epochs,
+            "batch_size": processes * share,
+            "patience": args.patience,
+            "augment": augment,
+            "seed": args.seed,
+            "half": amp_dtype(args.device) if args.amp else None,
+            "checkpoint": args.checkpoint,
+            "about": about,
+            "rank": rank,
+            "processes": processes,
         },
     }
-    if not team:
-        run(chapters, args)
-        return
 
-    args.only = ["train_validate_test"]  # lessons are for one process
-    with process_group(args, rank):
-        print(f"processes: {processes}, each with {args.batch_size}", end="")
-        print(" images a step; the lessons are left out")
-        # What is missing is fetched once, and once on each other machine.
-        for now in (rank == 0, local_rank == 0, True):
-            if now and not data and not args.list:
-                data.update(load(wanted))
-            Team().total(torch.zeros(1, device=device))  # wait for the rest
+
+def main() -> None:
+    """Run the lesson from top to bottom, or its last section in processes."""
+    # torchrun starts this file many times, and tells each process its number,
+    # its number on its machine, and how many there are in all.
+    team = dist.is_available() and dist.is_torchelastic_launched()
+    rank, local_rank, processes = 0, 0, 1
+    if team:
+        rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        local_rank = int(os.environ["LOCAL_RANK"])
+        if local_rank < torch.accelerator.device_count():
+            # From here on that is what "cuda" means.
+            torch.accelerator.set_device_index(local_rank)
+    args = read_flags(team, local_rank)
+    if args.predict:
+        predict(args.predict, args.checkpoint, args.device)
+        return
+    group = contextlib.nullcontext()
+    if team:
+        args.only = ["train_validate_test"]  # lessons are for one process
+        group = process_group(args, rank)
+    with group:
+        if team:
+            print(
+                f"processes: {processes}, each with {args.batch_size}", end=""
+            )
+            print(" images a step; the lessons are left out")
+        whole = {}
+        if args.trains and not args.list:
+            whole = whole_run(args, rank, local_rank, processes)
+        # The lessons draw their own images; those of the run come above.
+        device, tiny, figures = args.device, args.tiny, args.figures
+        half = amp_dtype(device)
+        here = {"device": device}
+        drawn = {"device": device, "figures": figures}
+        count = 750 if tiny else 1500
+        thousand = {"train": 1000, "validation": 500}
+        each = {"train": count, "validation": count, "test": count}
+        if args.list or team:  # no lesson is run
+            each = dict.fromkeys(each, 1)
+            thousand = dict.fromkeys(thousand, 1)
+        digits = load_digits("digits", Path(), device, each)
+        thousand = load_digits("digits", Path(), device, thousand)
+        train, validation = digits["train"], digits["validation"]
+        started = 1 if tiny else 2  # to start a second process takes seconds
+        # So few that a network learns them by heart.
+        some = 200 if tiny else 400
+        few = train[0][:some], train[1][:some]
+        unseen = validation[0][:500], validation[1][:500]
+        measure = {"train": few, "validation": unseen}
+        chapters = {
+            "One step": {
+                a_step_is_guess_error_derivatives_update: here,
+                cross_entropy_is_minus_the_log_of_softmax: here,
+                binary_cross_entropy_with_logits_stays_finite: here,
+                zero_grad_clears_what_backward_adds: here,
+                clip_grad_norm_shortens_and_keeps_direction: here,
+                gradient_accumulation_equals_a_large_batch: here,
+            },
+            "The rate": {
+                a_learning_rate_converges_below_two_over_curvature: here,
+                sgd_with_momentum_by_hand_equals_torch: here,
+                rmsprop_by_hand_equals_torch: here,
+                adam_by_hand_equals_torch: here,
+                adamw_decays_weights_beside_the_gradient: here,
+                adam_steps_ignore_the_size_of_gradients: drawn,
+                a_range_test_finds_the_learning_rate: {
+                    "images": train[0],
+                    "labels": train[1],
+                    "figures": figures,
+                    "steps": 60 if tiny else 120,
+                },
+                schedulers_count_calls_of_step: {},
+                lambda_lr_warms_up_then_falls_along_a_cosine: {},
+                one_cycle_lr_moves_momentum_the_other_way: {"figures": figures},
+                parameter_groups_spare_biases_weight_decay: here,
+                muon_by_hand_equals_torch: here,
+            },
+            "Measuring": {
+                train_fits_validation_chooses_test_reports: {
+                    **measure,
+                    "test": digits["test"],
+                },
+                batch_means_are_weighted_by_batch_size: {"device": device},
+                eval_mode_switches_dropout_and_batch_norm: {"device": device},
+                no_grad_records_nothing_and_keeps_the_mode: {"device": device},
+                a_split_by_family_of_fonts_shows_the_gap: {
+                    "dejavu": train,
+                    "stix": validation,
+                    "modern": digits["test"],
+                    "count": 900 if tiny else 2400,
+                },
+                training_loss_is_measured_under_other_conditions: measure,
+                overfitting_shows_in_the_validation_loss: {
+                    **measure,
+                    "figures": figures,
+                },
+                augmentation_dropout_weight_decay_reduce_overfitting: measure,
+                early_stopping_keeps_the_best_epoch: measure,
+                seeds_are_error_bars: measure,
+                inside_a_step_each_layer_is_measured: {
+                    "train": few,
+                    "figures": figures,
+                },
+            },
+            "When the loss does not fall": {
+                the_first_loss_is_log_of_the_classes: {"train": few},
+                one_batch_is_learnt_by_heart: {"train": few},
+                look_at_a_batch_as_the_model_gets_it: {
+                    "train": few,
+                    "figures": figures,
+                },
+                gradient_norms_by_layer_find_the_cut: {"train": few},
+                the_rate_is_tried_in_factors_of_ten: {"train": few},
+                a_softmax_before_cross_entropy_keeps_the_loss_up: {
+                    "device": device
+                },
+                the_same_answer_for_every_input_is_found_by_std: {"train": few},
+                good_in_train_and_bad_in_eval_is_batch_norm: {"train": few},
+            },
+            "Scaling up": {
+                autocast_keeps_half_the_activations: {**here, "half": half},
+                autocast_trains_to_the_same_loss: {
+                    "digits": (train[0][:500], train[1][:500]),
+                    "half": half,
+                    "steps": 20 if tiny else 100,
+                },
+                a_skipped_step_holds_the_scheduler: {},
+                set_num_threads_is_measured_not_guessed: {
+                    "count": 10 if tiny else 50
+                },
+                adamw_takes_16_bytes_a_parameter: here,
+                flop_counter_mode_counts_the_operations_of_a_step: here,
+                torch_compile_compiles_again_for_a_new_size: {},
+                a_branch_on_data_breaks_the_graph: {},
+                model_compile_keeps_results_and_names: {
+                    "device": device if args.compile else torch.device("cpu"),
+                    "compiled": args.compile,
+                },
+                a_checkpoint_resumes_bit_for_bit: {},
+                os_replace_keeps_the_last_good_checkpoint: {},
+                averaged_gradients_are_those_of_the_batch: here,
+                processes_average_their_gradients: {"processes": started},
+            },
+            "Mistakes": {
+                mistakes_give_an_optimizer_no_weights: here,
+                mistakes_call_a_scheduler: {},
+                mistakes_load_names_that_do_not_match: {},
+                mistakes_save_or_load_a_model: {},
+                mistake_clip_grad_norm_after_the_step: here,
+                mistake_a_scheduler_for_epochs_stepped_each_batch: {},
+                mistake_accuracy_of_a_column: here,
+                mistake_argmax_over_the_batch: here,
+                mistake_an_optimizer_made_before_the_new_head: {},
+                mistake_a_state_dict_is_no_copy: {},
+                mistake_strict_false_loads_nothing: {},
+            },
+            "The whole run": {
+                train_stops_early_and_keeps_the_best_epoch: {
+                    "digits": thousand,
+                    "device": device,
+                    "half": amp_dtype(device) if args.amp else None,
+                },
+                train_resumes_from_its_checkpoint_bit_for_bit: {
+                    "digits": thousand,
+                    "device": device,
+                },
+                an_image_folder_is_split_within_each_class: {},
+                a_checkpoint_predicts_the_class_of_new_images: {
+                    "device": device
+                },
+                train_validate_test: whole,
+            },
+        }
         run(chapters, args)
 
 

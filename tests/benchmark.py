@@ -11,7 +11,9 @@ measurements go to standard error as they are taken.
 """
 
 import argparse
+import contextlib
 import functools
+import io
 import platform
 import statistics
 import subprocess
@@ -35,12 +37,14 @@ from start_dataloader import OneByOne, WholeBatches, as_it_is  # noqa: E402
 from start_optimizer import (  # noqa: E402
     CNN,
     MLP,
-    Trainer,
     amp_dtype,
+    evaluate,
     load_digits,
+    make_trainer,
     number,
     pick_device,
     random_affine,
+    train,
 )
 
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's pixels, as every tutorial has it
@@ -138,13 +142,47 @@ def normalized(images: Tensor) -> Tensor:
     return (images - MEAN) / DEVIATION
 
 
-def scripts_trainer(
-    network, steps, device, half, make_optimizer, seed=0
-) -> Trainer:
-    """Return a `Trainer` as `train_validate_test` makes it."""
-    torch.manual_seed(seed)
-    model = network().to(device, memory_format=torch.channels_last)
-    return Trainer(model, make_optimizer, steps, device, half, seed)
+def script_way(
+    network,
+    data: dict,
+    batch_size: int,
+    augment: Callable,
+    *,
+    epochs: int,
+    half=None,
+    optimizer=torch.optim.AdamW,
+    seed: int = 0,
+    **options,
+) -> tuple[nn.Module, Callable]:
+    """Return a model, and a function that trains it with the script's `train`.
+
+    The function takes the number of epochs to train, in all at most `epochs`.
+    Each is validated on a hundred images, so that it is training that counts.
+    """
+    settings = {"epochs": epochs, "batch_size": batch_size}
+    model, parallel, optimizer, schedule = make_trainer(
+        data,
+        list("0123456789"),
+        network,
+        optimizer,
+        options,
+        {**settings, "processes": 1, "seed": seed},
+    )
+    images, labels = data["train"]
+
+    def epochs_of(count: int) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):  # a line an epoch
+            train(
+                *(parallel, optimizer, schedule, images, labels),
+                validation=(images[:100], labels[:100]),
+                epochs=count,
+                batch_size=batch_size,
+                augment=augment,
+                seed=seed,
+                half=half,
+            )
+
+    return model, epochs_of
 
 
 def loader_table(data: dict, args) -> None:
@@ -230,15 +268,21 @@ def products(batch_size: int, count: int, device, dtype) -> Callable:
 
 def epoch_table(data: dict, args) -> None:
     """How long one epoch of the 784-512-512-10 MLP takes, with plain SGD."""
-    images, labels = data["train"]
+    _, labels = data["train"]
     device, rows = args.device, []
     make_optimizer = functools.partial(torch.optim.SGD, lr=0.1)
     for half in (None, amp_dtype(device))[: 1 + args.amp]:
         for batch_size in (64, 256):
             name = f"{half or torch.float32}".removeprefix("torch.")
             say(f"MLP epoch, batch {batch_size}, {name}: seconds")
-            steps = args.repeats * (len(labels) // batch_size)
-            trainer = scripts_trainer(MLP, steps, device, half, make_optimizer)
+            _, epochs_of = script_way(
+                *(MLP, data, batch_size, normalized),
+                epochs=args.repeats,
+                half=half,
+                optimizer=torch.optim.SGD,
+                lr=0.1,
+                fused=True,
+            )
             model = MLP().to(device)
             usual = functools.partial(
                 usual_epoch, model, make_optimizer(model.parameters())
@@ -252,9 +296,7 @@ def epoch_table(data: dict, args) -> None:
                 )
                 for workers in (0, 2)
             }
-            ways["trainer"] = functools.partial(
-                trainer.train_epoch, images, labels, batch_size, normalized
-            )
+            ways["train"] = functools.partial(epochs_of, 1)
             ways["products"] = products(
                 batch_size, len(labels), device, half or torch.float32
             )
@@ -272,7 +314,7 @@ def epoch_table(data: dict, args) -> None:
         f"One epoch of the MLP, {len(labels):,} images, SGD. Usual: the same"
         " batches from\nthe loader above, 0 / 2 workers. Limit: the matrix"
         " products alone.",
-        ("MLP epoch", "`Trainer`", "usual", "ratio", "limit"),
+        ("MLP epoch", "`train`", "usual", "ratio", "limit"),
         *rows,
     )
 
@@ -286,23 +328,21 @@ def time_to(target: float, data: dict, usual_start, script: dict, args):
     """
     device = args.device
     half = amp_dtype(device) if args.amp else None
-    images, labels = data["train"]
     test_images, test_labels = data["test"]
     ours = []
     for seed in range(args.repeats):
-        batch_size, epochs = script["batch_size"], script["epochs"]
-        make_optimizer = functools.partial(
-            torch.optim.AdamW, lr=script["lr"], fused=True
-        )
         start = time.perf_counter()
-        steps = epochs * (len(labels) // batch_size)
-        trainer = scripts_trainer(
-            CNN, steps, device, half, make_optimizer, seed
+        model, epochs_of = script_way(
+            *(CNN, data, script["batch_size"], AUGMENT),
+            epochs=script["epochs"],
+            half=half,
+            seed=seed,
+            lr=script["lr"],
+            fused=True,
         )
-        for _ in range(epochs):
-            trainer.train_epoch(images, labels, batch_size, AUGMENT)
+        epochs_of(script["epochs"])
         took = time.perf_counter() - start
-        _, right, _ = trainer.evaluate(test_images, test_labels)
+        _, right, _ = evaluate(model, test_images, test_labels, half)
         ours.append((took, right))
         say(f"  seed {seed}: {right:.2%} after {took:.1f} s")
 
@@ -368,7 +408,7 @@ def accuracy_table(data: dict, args) -> None:
         " network,\nbatch and optimizer of the well-known MNIST example; for"
         " the fonts the\nscripts' own network without the speed-ups. Both"
         " with 2 workers.",
-        ("time to", "`Trainer`", "usual", "ratio"),
+        ("time to", "`train`", "usual", "ratio"),
         *rows,
     )
 
@@ -379,19 +419,22 @@ def share_table(data: dict, args) -> None:
     images, labels = data["train"]
     images, labels = images[:12_000], labels[:12_000]
     subset = {"train": (images, labels)}
-    steps = 1 + 3 * args.repeats * (len(labels) // 128)  # 1: to compile
+    epochs = 1 + 3 * args.repeats  # 1: to compile
 
     def epoch(half=half, fused=True, channels_last=True, compiled=False):
-        make = functools.partial(torch.optim.AdamW, lr=1e-3, fused=fused)
-        trainer = scripts_trainer(CNN, steps, device, half, make)
-        if not channels_last:
-            trainer.model.to(memory_format=torch.contiguous_format)
-        if compiled:
-            trainer.model.compile()
-            trainer.train_epoch(images[:128], labels[:128], 128, AUGMENT)
-        return functools.partial(
-            trainer.train_epoch, images, labels, 128, AUGMENT
+        model, epochs_of = script_way(
+            *(CNN, subset, 128, AUGMENT),
+            epochs=epochs,
+            half=half,
+            lr=1e-3,
+            fused=fused,
         )
+        if not channels_last:
+            model.to(memory_format=torch.contiguous_format)
+        if compiled:
+            model.compile()
+            epochs_of(1)
+        return functools.partial(epochs_of, 1)
 
     say(f"CNN epoch of {len(labels):,} images, batch 128: seconds")
     model = CNN().to(device, memory_format=torch.channels_last)
@@ -423,20 +466,26 @@ def amp_table(data: dict, args) -> None:
     """What `--amp` saves: time of an epoch, bytes kept for backward."""
     device, half, rows = args.device, amp_dtype(args.device), []
     images, labels = (part[:12_000] for part in data["train"])
-    make = functools.partial(torch.optim.SGD, lr=0.01)
+    subset = {"train": (images, labels)}
     for network in (MLP, CNN):
         say(f"{network.__name__} epoch, batch 256: seconds")
         ways, kept = {}, {}
         for dtype in (None, half):
-            steps = 3 * args.repeats * (len(labels) // 256)
-            trainer = scripts_trainer(network, steps, device, dtype, make)
-            ways[str(dtype)] = functools.partial(
-                trainer.train_epoch, images, labels, 256, normalized
+            model, epochs_of = script_way(
+                *(network, subset, 256, normalized),
+                epochs=3 * args.repeats,
+                half=dtype,
+                optimizer=torch.optim.SGD,
+                lr=0.01,
             )
+            ways[str(dtype)] = functools.partial(epochs_of, 1)
             held = []
             hooks = torch.autograd.graph.saved_tensors_hooks
-            with trainer.autocast(), hooks(held.append, lambda _: None):
-                trainer.model(images[:256])
+            autocast = torch.autocast(
+                device.type, dtype, enabled=dtype is not None
+            )
+            with autocast, hooks(held.append, lambda _: None):
+                model(images[:256])
             held = [part for part in held if len(part) == 256]  # no weights
             sizes = {t.data_ptr(): t.nbytes for t in held}
             kept[str(dtype)] = sum(sizes.values()) / 1e6
