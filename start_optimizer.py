@@ -2218,6 +2218,9 @@ def os_replace_keeps_the_last_good_checkpoint() -> None:
         print("disk full, written over it: bytes left", path.stat().st_size)
         with caught(RuntimeError, "PytorchStreamReader failed"):
             torch.load(path, weights_only=True)
+        save_whole(new, path)  # right: beside it, then os.replace
+        left = torch.load(path, weights_only=True)
+        assert torch.equal(left["w"], new["w"])
 
 
 # %%
