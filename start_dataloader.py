@@ -14,6 +14,8 @@ import collections
 import contextlib
 import csv
 import gc
+import hashlib
+import io
 import linecache
 import math
 import multiprocessing
@@ -466,17 +468,18 @@ def read_image(path: Path) -> Image.Image:
 
     Raises `OSError` with the path for what cannot be read.
     """
-    too_large = Image.DecompressionBombError
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of much that Pillow can read
             with Image.open(path) as file:
                 # A telephone does not turn the pixels, it notes the turn.
                 image = ImageOps.exif_transpose(file)
-    except (OSError, SyntaxError, ValueError, too_large) as error:
+    except Exception as error:  # all that a broken file can do
         reason = getattr(error, "strerror", None) or "not a whole image"
         if isinstance(error, UnidentifiedImageError):
             reason = "no format that Pillow reads"
+        if isinstance(error, Image.DecompressionBombError):
+            reason = f"over {2 * Image.MAX_IMAGE_PIXELS:,} pixels"
         raise OSError(f"{path}: {reason}") from None
     if image.mode[0] in "IF":  # 16 or 32 bits, or floats
         image = to_8_bits(image)
@@ -675,6 +678,11 @@ def classes_are_shared_by_train_and_test() -> None:
 
 
 # %%
+def resized_pixels(image: Image.Image) -> Tensor:
+    """Return the bytes of an image, 24 wide and 32 high: (32, 24, 3)."""
+    return torch.from_numpy(np.array(image.resize((24, 32))))
+
+
 def look_at_every_image(dataset: ImageList) -> tuple[list, dict, list]:
     """Return indices that can be read, how many of each size, and errors."""
     readable = []
@@ -691,44 +699,37 @@ def look_at_every_image(dataset: ImageList) -> tuple[list, dict, list]:
     return readable, sizes, errors
 
 
-def image_list_is_read_once_before_training(own: ImageList | None) -> None:
+def image_list_is_read_once_before_training() -> None:
     """One look at every file, before hours of training depend on it.
 
-    With `--images DIR --labels CSV` the files are yours.
+    A `Subset` leaves out what cannot be read. `--images DIR` reports so, and
+    more, on your own files.
     """
-    from torchvision.transforms import v2
-
     with tempfile.TemporaryDirectory() as folder:
-        dataset = own
-        if own is None:
-            Image.new("RGB", (28, 20), "red").save(Path(folder, "a.png"))
-            Image.new("L", (56, 40), 200).save(Path(folder, "b.jpg"))
-            Path(folder, "c.png").write_bytes(b"\x89PNG\r\n\x1a\n, cut")
-            names = ["a.png", "b.jpg", "c.png", "lost.png"]
-            dataset = ImageList(folder, names, ["cat", "dog", "cat", "dog"])
-        readable, sizes, errors = look_at_every_image(dataset)
-        print(len(dataset), "images in the table,", end=" ")
-        print(len(dataset.classes), "classes;", len(readable), "can be read")
-        print(*[f"{count:,} of {size}" for size, count in sizes.most_common(3)])
-        for error in errors[:3]:
-            print("cannot be read:", error)
-        print(f"{len(errors):,} cannot be read")
-        if not readable:
-            raise SystemExit("--images: none of them can be read")
+        Image.new("RGB", (28, 20), "red").save(Path(folder, "a.png"))
+        Image.new("L", (56, 40), 200).save(Path(folder, "b.jpg"))
+        Path(folder, "c.png").write_bytes(b"\x89PNG\r\n\x1a\n, cut")
+        names = ["a.png", "b.jpg", "c.png", "lost.png"]
+        print("listed:", names)
+        dataset = ImageList(folder, names, ["cat", "dog", "cat", "dog"])
 
-        # One size for all, and a subset without those that cannot be read.
-        dataset.transform = v2.Compose([v2.Resize((32, 24)), v2.ToImage()])
-        loader = DataLoader(Subset(dataset, readable), batch_size=16)
-        images, targets = next(iter(loader))
-        print("first batch:", tuple(images.shape), images.dtype)
-    assert len(readable) + len(errors) == len(dataset)
-    assert images.shape == (min(16, len(readable)), 3, 32, 24)
-    if own is None:
+        readable, sizes, errors = look_at_every_image(dataset)
+        print("can be read:", readable, " sizes:", dict(sizes))
+        for error in errors:
+            print("cannot be read:", error.removeprefix(f"{folder}{os.sep}"))
         assert readable == [0, 1]
         assert sizes == {"28 x 20": 1, "56 x 40": 1}
+        assert len(errors) == 2
         assert errors[0].endswith("c.png: no format that Pillow reads")
         assert errors[1].endswith("lost.png: No such file or directory")
-        assert targets.tolist() == [0, 1]
+
+        dataset.transform = resized_pixels  # one size for all
+        loader = DataLoader(Subset(dataset, readable), batch_size=16)
+        images, targets = next(iter(loader))
+    print("first batch:", tuple(images.shape), "targets", targets.tolist())
+    assert images.shape == (2, 32, 24, 3)
+    assert images[:, 0, 0, 0].tolist() == [255, 200]
+    assert targets.tolist() == [0, 1]
 
 
 # %%
@@ -912,32 +913,36 @@ def augmentation_makes_another_image_at_each_look(
 
 # %%
 class NumberTable(Dataset):
-    """The numbers of a CSV file, normalized: samples are (x, y), float32.
+    """The numbers of a table, normalized: samples are (x, y).
 
-    `target` is the column of y. A test set gets mean and std of the training
-    set. Raises `ValueError` for a cell that is no number.
+    `rows` are lists of texts, as `read_rows` gives them: first the header.
+    `target` is the column of y, a number, or a word of `classes`. A test set
+    gets mean, std and classes of the training set.
     """
 
     def __init__(
         self,
-        path: Path,
+        rows: list[list[str]],
         target: str,
         mean: Tensor | None = None,
         std: Tensor | None = None,
+        classes: list[str] | None = None,
     ):
-        header, *rows = read_rows(path)
+        place = rows[0].index(target)
         values = []
-        for row in rows:
+        targets = []
+        for row in rows[1:]:
             try:
-                values.append([float(cell) for cell in row])
+                y = classes.index(row[place]) if classes else float(row[place])
+                x = [float(cell) for cell in row[:place] + row[place + 1 :]]
             except ValueError as error:
-                raise ValueError(f"{path}, row {row}: {error}") from None
-        table = torch.tensor(values, dtype=torch.float32)
-        place = header.index(target)
-        self.y = table[:, place]  # (rows,)
-        self.x = torch.cat([table[:, :place], table[:, place + 1 :]], dim=1)
+                raise ValueError(f"row {row}: {error}") from None
+            values.append(x)
+            targets.append(y)
+        self.y = torch.tensor(targets)  # (rows,): float32, or int64 of classes
+        self.x = torch.tensor(values)  # (rows, columns)
         if mean is None:
-            mean, std = self.x.mean(dim=0), self.x.std(dim=0)
+            mean, std = self.x.mean(dim=0), self.x.std(dim=0, correction=0)
         self.mean = mean
         self.std = std.clamp(min=1e-6)  # a column of equal values has 0
         self.x = (self.x - self.mean) / self.std
@@ -955,32 +960,37 @@ def normalize_test_data_by_the_training_statistics() -> None:
     """Mean and std come from the training rows, for test rows as well.
 
     Normalized by its own mean, a test set of large flats looks average. Areas
-    in training 40, 60, 80: mean 60, std 20; so 100 is (100 - 60) / 20 = 2.
+    in training 40, 80: mean 60, std 20; so 100 becomes (100 - 60) / 20 = 2.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "train.csv")
-        path.write_text("price;area;floor\n90;40;1\n110;60;1\n150;80;1\n")
-        test_path = Path(folder, "test.csv")
-        test_path.write_text("price;area;floor\n190;100;1\n230;120;1\n")
-        train = NumberTable(path, "price")
-        wrong = NumberTable(test_path, "price")
-        right = NumberTable(test_path, "price", train.mean, train.std)
-        test_path.write_text("price;area;floor\n190;;1\n")
-        with caught(ValueError, "could not convert string to float: ''"):
-            NumberTable(test_path, "price")
-        test_path.write_text("price;area;floor\n190;100;1\n")  # right: a number
+        path.write_text("price;area;floor\n90;40;1\n150;80;1\n")
+        rows = read_rows(path)
+    train = NumberTable(rows, "price")
+    test_rows = [rows[0], ["190", "100", "1"], ["230", "120", "1"]]
+    wrong = NumberTable(test_rows, "price")
+    right = NumberTable(test_rows, "price", train.mean, train.std)
+    with caught(ValueError, "could not convert string to float: ''"):
+        NumberTable([rows[0], ["190", "", "1"]], "price")
+    NumberTable(test_rows, "price")  # right: a number in each cell
 
-    print("training area 40, 60, 80:    ", train.x[:, 0].tolist())
+    print("training area 40, 80:        ", train.x[:, 0].tolist())
     print("test 100, 120, own mean:     ", wrong.x[:, 0].tolist())
     print("test 100, 120, training mean:", right.x[:, 0].tolist())
-    assert_close(train.x[:, 0], torch.tensor([-1.0, 0.0, 1.0]))
-    assert_close(wrong.x[:, 0], torch.tensor([-0.5, 0.5]).mul(math.sqrt(2)))
+    assert_close(train.x[:, 0], torch.tensor([-1.0, 1.0]))
+    assert_close(wrong.x[:, 0], train.x[:, 0])
     assert_close(right.x[:, 0], torch.tensor([2.0, 3.0]))
-    assert train.x[:, 1].tolist() == [0, 0, 0]  # all on floor 1: not nan
+    assert train.x[:, 1].tolist() == [0, 0]  # all on floor 1: not nan
     x, y = right[1]
     assert_close(x, torch.tensor([3.0, 0.0]))
     assert y == 230
     assert len(right) == 2
+
+    kinds = [["area", "kind"], ["40", "flat"], ["90", "house"], ["50", "flat"]]
+    words = NumberTable(kinds, "kind", classes=["flat", "house"])
+    print("flat, house, flat:           ", words.y)
+    assert words.y.dtype == torch.int64
+    assert words.y.tolist() == [0, 1, 0]
 
 
 # %%
@@ -988,7 +998,7 @@ class TextFolder(Dataset):
     """UTF-8 files in a folder for each class: samples are (text, class)."""
 
     def __init__(self, folder: Path, classes: list[str] | None = None):
-        self.paths = sorted(Path(folder).glob("*/*.txt"))
+        self.paths = sorted(Path(folder).glob("*/[!.]*.txt"))
         if not self.paths:
             raise ValueError(f"{folder}: no files CLASS/NAME.txt")
         names = {path.parent.name for path in self.paths}
@@ -1371,14 +1381,18 @@ def read_wav(path: Path) -> tuple[Tensor, int]:
         place += 8 + size + size % 2
     head = chunks.get(b"fmt ", b"")
     sound = chunks.get(b"data", b"")
-    if len(head) < 16 or not sound:
-        raise ValueError(f"{path}: no samples")
+    if len(head) < 16:
+        raise ValueError(f"{path}: no format in it")
     code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", head)
-    if code == 0xFFFE:  # "extensible": the code stands further on
+    if code == 0xFFFE and len(head) >= 26:  # "extensible": the code is later
         (code,) = struct.unpack_from("<H", head, 24)
-    if (code, bits) not in [(1, 8), (1, 16), (1, 24), (1, 32), (3, 32)]:
-        raise ValueError(f"{path}: format {code} of {bits} bits")
+    known = [(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)]
+    if (code, bits) not in known or channels == 0 or rate == 0:
+        text = f"format {code} of {bits} bits, {channels} channels"
+        raise ValueError(f"{path}: {text}, {rate} samples a second")
     frame = channels * bits // 8  # bytes for all channels at one moment
+    if len(sound) < frame:
+        raise ValueError(f"{path}: no samples")
     sound = sound[: len(sound) // frame * frame]
     return decode_samples(sound, code, bits).view(-1, channels), rate
 
@@ -1386,7 +1400,8 @@ def read_wav(path: Path) -> tuple[Tensor, int]:
 def decode_samples(sound: bytes, code: int, bits: int) -> Tensor:
     """Return the samples as float32: whole numbers divided by 2^(bits - 1)."""
     if code == 3:
-        return torch.from_numpy(np.frombuffer(sound, "<f4").copy())
+        floats = np.frombuffer(sound, f"<f{bits // 8}")
+        return torch.from_numpy(floats.astype(np.float32))
     width = bits // 8
     raw = np.frombuffer(sound, np.uint8).reshape(-1, width)
     if bits == 8:  # 0 to 255, silence is 128: the others have a sign
@@ -1573,7 +1588,7 @@ class SoundFolder(Dataset):
     def __init__(
         self, folder: Path, rate: int, classes: list[str] | None = None
     ):
-        found = sorted(Path(folder).glob("*/*"))
+        found = sorted(Path(folder).glob("*/[!.]*"))
         self.paths = [p for p in found if p.suffix.lower() == ".wav"]
         if not self.paths:
             raise ValueError(f"{folder}: no files CLASS/NAME.wav")
@@ -2665,10 +2680,13 @@ def read_rows(path: Path) -> list[list[str]]:
     """
     try:
         # Spreadsheets begin a file with a mark, which utf-8-sig takes off.
-        text = path.read_text(encoding="utf-8-sig")
-        first_line = text.lstrip().partition("\n")[0]
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:  # UTF-16, or no text at all
+            raise UnicodeError
+        lines = io.StringIO(text, newline="")  # all ends of lines
+        first_line = next(filter(str.strip, text.splitlines()), "")
         separator = max(",;\t", key=first_line.count)
-        rows = list(csv.reader(text.splitlines(), delimiter=separator))
+        rows = list(csv.reader(lines, delimiter=separator))
     except UnicodeError:
         text = "not UTF-8 text: save it as CSV UTF-8"
         raise ValueError(f"{path}: {text}") from None
@@ -2677,53 +2695,6 @@ def read_rows(path: Path) -> list[list[str]]:
         raise ValueError(f"{path}: {reason}") from None
     rows = [[cell.strip() for cell in row] for row in rows]
     return [row for row in rows if any(row)]
-
-
-def is_file(path: Path) -> bool:
-    """Return whether there is such a file; not for a name that is too long."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def read_labels(
-    folder: Path, table: Path, label_column: str | None = None
-) -> tuple[list[str], list[str]]:
-    """Return the file names and labels that a CSV file lists.
-
-    The column with the most files of `folder` has the names; of more than two
-    columns `label_column` says which one has the labels. The first row is a
-    header if it names no file and no other row has its label.
-    """
-    rows = read_rows(table)
-    if not rows:
-        raise ValueError(f"{table}: it lists no image")
-    header = rows[0]
-    counts = []
-    for column in range(len(header)):
-        cells = [row[column] for row in rows if len(row) > column]
-        counts.append(sum(is_file(folder / cell) for cell in cells))
-    name = counts.index(max(counts))
-    filled = sum(map(bool, header))
-    if label_column in header:
-        label = header.index(label_column)
-    elif filled == 2:
-        label = 1 - name
-    else:
-        text = f"needs a column with labels, has {', '.join(header)}"
-        raise ValueError(f"{table}: {text}")
-    for row in rows:
-        if len(row) <= max(name, label) or not (row[name] and row[label]):
-            text = f"a row is not: file name, label: {', '.join(row)}"
-            raise ValueError(f"{table}: {text}")
-    names = [row[name] for row in rows]
-    labels = [row[label] for row in rows]
-    if not is_file(folder / names[0]) and labels[0] not in labels[1:]:
-        names, labels = names[1:], labels[1:]
-    if not names:
-        raise ValueError(f"{table}: it lists no image")
-    return names, labels
 
 
 def write_wav(
@@ -2755,6 +2726,162 @@ def write_wav(
 
 
 # %%
+# The reports on your own data, each alone: --images, --sounds, --table, --texts.
+def tell(name: str, text: str) -> None:
+    """Print a part of a report, in lines of 80 columns."""
+    print(
+        textwrap.fill(
+            text,
+            80,
+            initial_indent=f"{name:11}",
+            subsequent_indent=" " * 11,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
+
+
+def tell_some(name: str, texts: list[str]) -> None:
+    """Print how many texts there are, the first three, and what is left."""
+    if not texts:
+        tell(name, "none")
+        return
+    tell(name, f"{len(texts):,}")
+    for text in texts[:3]:
+        tell("", text)
+    if len(texts) > 3:
+        tell("", f"and {len(texts) - 3:,} more")
+
+
+def listed(counts: collections.Counter, most: int = 8) -> str:
+    """Return the most frequent names with their counts, as one text."""
+    parts = [f"{name} {count:,}" for name, count in counts.most_common(most)]
+    if len(counts) > most:
+        parts.append(f"and {len(counts) - most:,} others")
+    return ", ".join(parts)
+
+
+def tell_classes(labels: list[str], classes: list[str]) -> None:
+    """Print a count for each class, or of many classes the extremes."""
+    counts = collections.Counter(labels)
+    sizes = [counts[name] for name in classes]
+    parts = [f"{name} {counts[name]:,}" for name in classes]
+    if len(classes) > 20:
+        in_order = sorted(classes, key=counts.get)
+        few = ", ".join(f"{name} {counts[name]:,}" for name in in_order[:3])
+        many = ", ".join(f"{name} {counts[name]:,}" for name in in_order[-3:])
+        parts = [f"from {min(sizes):,} to {max(sizes):,} samples in each"]
+        parts += [f"fewest {few}", f"most {many}"]
+    tell("classes", f"{len(classes):,}: {'; '.join(parts)}")
+    if len(classes) == 1:
+        tell("", "one class alone: there is nothing to tell apart")
+    if max(sizes) >= 10 * min(sizes):
+        text = f"unequal: {max(sizes):,} and {min(sizes):,} samples; see"
+        tell("", f"{text} weighted_random_sampler_balances_classes")
+    same = collections.Counter(name.casefold() for name in classes)
+    for name, count in same.most_common(3):
+        if count > 1:
+            tell("", f"{name}: {count} classes differ only in capitals")
+
+
+def tell_repeats(paths: list[Path], labels: list[str]) -> None:
+    """Print which files are the same to the byte, and which labels differ."""
+    first = {}
+    repeated = []
+    contradicting = []
+    for index, path in enumerate(paths):
+        content = hashlib.sha256(path.read_bytes()).digest()
+        other = first.setdefault(content, index)
+        same = f"{paths[other]} = {path}"
+        if paths[other] == path:
+            same = f"{path} in several rows"
+        if labels[other] != labels[index]:
+            names = f"{labels[other]} and {labels[index]}"
+            contradicting.append(f"{names}: {same}")
+        elif other != index:
+            repeated.append(same)
+    tell_some("repeated", repeated)
+    tell_some("contradict", contradicting)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a system put the file there: .DS_Store, Thumbs.db ..."""
+    systems = ("thumbs.db", "desktop.ini", "__macosx")
+    return name.startswith(".") or name.lower() in systems
+
+
+def need_folder(flag: str, folder: Path) -> Path:
+    """Return the full path of a folder; end in a line if it is none."""
+    folder = folder.absolute()
+    if os.path.isfile(folder):
+        raise SystemExit(f"{flag} {folder}: a file, not a folder; unpack it")
+    if not os.path.isdir(folder):
+        raise SystemExit(f"{flag} {folder}: there is no such folder")
+    return folder
+
+
+def files_in(folder: Path) -> tuple[list[Path], list[str], int]:
+    """Return all files below a folder, its folders, and how many are hidden."""
+    paths = []
+    hidden = 0
+    classes = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        if Path(place) == folder:
+            classes = list(folders)
+        for name in sorted(names):
+            if is_hidden(name):
+                hidden += 1
+            else:
+                paths.append(Path(place, name))
+    return paths, classes, hidden
+
+
+def class_of(path: Path, folder: Path) -> str:
+    """Return the first folder on the way from `folder` to the file."""
+    return path.relative_to(folder).parts[0]
+
+
+def files_of_classes(flag: str, folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the files of the class folders, and the class of each.
+
+    What stands beside the class folders is told and left out. Ends in a line
+    that says what would be right if there are no class folders.
+    """
+    found, folders, hidden = files_in(folder)
+    paths = [path for path in found if path.parent != folder]
+    labels = [class_of(path, folder) for path in paths]
+    text = f"{flag} {folder}"
+    if not found:
+        raise SystemExit(f"{text}: there is no file in it")
+    if not paths:
+        right = f"{folder / 'CLASS' / found[0].name}, a folder for each class"
+        if flag == "--images":
+            right += ", or a table of labels by --labels"
+        raise SystemExit(f"{text}: no class folders; right would be {right}")
+    deeper = [path for path in paths if len(path.relative_to(folder).parts) > 2]
+    parts = {"train", "test", "val", "valid", "validation", "training"}
+    if len(deeper) == len(paths) and (
+        len(folders) == 1 or parts.issuperset(map(str.casefold, folders))
+    ):
+        names = " and ".join(folders[:3])
+        right = f"give one alone: {flag} {folder / folders[0]}"
+        raise SystemExit(f"{text}: {names} hold the class folders; {right}")
+    tell("folder", str(folder))
+    tell("labels", "the name of the class folder")
+    empty = [name for name in folders if name not in labels]
+    if empty:
+        tell("", f"no file in {len(empty):,}: {', '.join(empty[:5])}")
+    if len(found) > len(paths):
+        beside = [path.name for path in found if path.parent == folder]
+        text = f"{len(beside):,} beside the class folders: "
+        tell("left out", text + ", ".join(beside[:3]))
+    if hidden:
+        tell("left out", f"{hidden:,} hidden files of the system")
+    return paths, labels
+
+
+# %%
 def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     """Return a reader for flags: `kind`, int or float, from low to high."""
 
@@ -2768,17 +2895,6 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
         )
 
     return read
-
-
-def own_images(folder: Path, table: Path) -> Dataset:
-    """Return the data set of `--images` and `--labels`, or end in a line."""
-    if not os.path.isdir(folder):
-        raise SystemExit(f"--images {folder}: there is no such folder")
-    try:
-        names, labels = read_labels(folder, table)
-    except ValueError as error:
-        raise SystemExit(f"--labels {error}") from None
-    return ImageList(folder, names, labels)
 
 
 def main() -> None:
@@ -2845,7 +2961,7 @@ def main() -> None:
             sixteen_bits_are_stretched_to_eight: {},
             a_csv_of_labels_and_a_folder_are_a_dataset: {},
             classes_are_shared_by_train_and_test: {},
-            image_list_is_read_once_before_training: {"own": own},
+            image_list_is_read_once_before_training: {},
             mean_and_std_of_each_channel_come_from_a_loader: {},
             v2_normalize_gives_mean_0_and_std_1: given,
             affine_grid_needs_the_aspect_ratio: here,
