@@ -2726,7 +2726,7 @@ def write_wav(
 
 
 # %%
-# The reports on your own data, each alone: --images, --sounds, --table, --texts.
+# The reports on your own data: --images, --sounds, --texts, --table.
 def tell(name: str, text: str) -> None:
     """Print a part of a report, in lines of 80 columns."""
     print(
@@ -2754,8 +2754,8 @@ def tell_some(name: str, texts: list[str]) -> None:
 
 
 def listed(counts: collections.Counter, most: int = 8) -> str:
-    """Return the most frequent names with their counts, as one text."""
-    parts = [f"{name} {count:,}" for name, count in counts.most_common(most)]
+    """Return how many there are of each name, the most frequent first."""
+    parts = [f"{count:,} {name}" for name, count in counts.most_common(most)]
     if len(counts) > most:
         parts.append(f"and {len(counts) - most:,} others")
     return ", ".join(parts)
@@ -2764,24 +2764,24 @@ def listed(counts: collections.Counter, most: int = 8) -> str:
 def tell_classes(labels: list[str], classes: list[str]) -> None:
     """Print a count for each class, or of many classes the extremes."""
     counts = collections.Counter(labels)
-    sizes = [counts[name] for name in classes]
-    parts = [f"{name} {counts[name]:,}" for name in classes]
+    in_order = sorted(classes, key=lambda name: counts[name])
+    fewest = counts[in_order[0]]
+    most = counts[in_order[-1]]
+    shown = [f"{name} {counts[name]:,}" for name in classes]
     if len(classes) > 20:
-        in_order = sorted(classes, key=counts.get)
         few = ", ".join(f"{name} {counts[name]:,}" for name in in_order[:3])
         many = ", ".join(f"{name} {counts[name]:,}" for name in in_order[-3:])
-        parts = [f"from {min(sizes):,} to {max(sizes):,} samples in each"]
-        parts += [f"fewest {few}", f"most {many}"]
-    tell("classes", f"{len(classes):,}: {'; '.join(parts)}")
+        shown = [f"fewest {few}; most {many}"]
+    tell("classes", f"{len(classes):,}: {', '.join(shown)}")
     if len(classes) == 1:
         tell("", "one class alone: there is nothing to tell apart")
-    if max(sizes) >= 10 * min(sizes):
-        text = f"unequal: {max(sizes):,} and {min(sizes):,} samples; see"
+    if most >= 10 * fewest and len(classes) > 1:
+        text = f"unequal, {fewest:,} to {most:,} samples: see"
         tell("", f"{text} weighted_random_sampler_balances_classes")
     same = collections.Counter(name.casefold() for name in classes)
-    for name, count in same.most_common(3):
-        if count > 1:
-            tell("", f"{name}: {count} classes differ only in capitals")
+    name, count = same.most_common(1)[0]
+    if count > 1:
+        tell("", f"{name!r}: {count} classes that differ in capitals alone")
 
 
 def tell_repeats(paths: list[Path], labels: list[str]) -> None:
@@ -2881,6 +2881,674 @@ def files_of_classes(flag: str, folder: Path) -> tuple[list[Path], list[str]]:
     return paths, labels
 
 
+def what_it_is(path: Path) -> str:
+    """Return what a file that cannot be read looks like, by its first bytes."""
+    try:
+        head = path.read_bytes()[:64]
+    except OSError:
+        return ""
+    if not head:
+        return " (it is empty)"
+    beginnings = {
+        b"<!doctype": "an HTML page, so the download went wrong",
+        b"<html": "an HTML page, so the download went wrong",
+        b"version https://git-lfs": "a pointer of Git LFS: git lfs pull",
+        b"%pdf": "a PDF",
+        b"pk\x03\x04": "a ZIP archive",
+        b"id3": "MP3, see the README for other formats",
+        b"\xff\xfb": "MP3, see the README for other formats",
+        b"\xff\xf3": "MP3, see the README for other formats",
+        b"oggs": "Ogg, see the README for other formats",
+        b"flac": "FLAC, see the README for other formats",
+        b"riff": "a RIFF file",
+    }
+    for beginning, name in beginnings.items():
+        if head.lstrip().lower().startswith(beginning):
+            return f" (it is {name})"
+    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"mif", b"hev"):
+        return " (it is HEIC: save it as JPEG)"
+    if head[4:8] == b"ftyp":
+        return " (it is MP4 or M4A)"
+    return ""
+
+
+def notes_on_image(path: Path) -> tuple[list[str], list[float]]:
+    """Return how `read_image` converts a file, and the range of 16 bits."""
+    words = {
+        "L": "grey to RGB",
+        "1": "black and white to RGB",
+        "P": "palette to RGB",
+        "CMYK": "CMYK to RGB",
+    }
+    span = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as file:
+            notes = [words.get(file.mode, file.mode)]
+            if file.mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
+                notes = ["alpha on white"]
+            if file.mode[0] in "IF":
+                notes = ["16 bits or more, each file stretched to 0..255"]
+                values = np.array(file, dtype=np.float64)
+                values = np.nan_to_num(values, posinf=0, neginf=0)
+                span = [values.min(), values.max()]
+            if file.getexif().get(0x0112, 1) != 1:
+                notes.append("turned upright by EXIF")
+            if getattr(file, "n_frames", 1) > 1:
+                notes.append("the first of several frames")
+    return notes, span
+
+
+class ImageNotes:
+    """What a look at many image files finds, file by file."""
+
+    def __init__(self):
+        self.good = []  # indices
+        self.faults = []
+        self.sizes = collections.Counter()
+        self.notes = collections.Counter()
+        self.spans = []
+        self.plain = []  # files of one colour
+        self.histogram = torch.zeros(3, 256, dtype=torch.long)
+
+    def look(self, index: int, path: Path) -> None:
+        """Read one file, and note what it is."""
+        try:
+            image = read_image(path)
+            notes, span = notes_on_image(path)
+        except Exception as error:  # all that a broken file can do
+            self.faults.append(f"{error}{what_it_is(path)}")
+            return
+        self.good.append(index)
+        self.sizes[image.size] += 1
+        self.notes.update(notes)
+        self.spans.extend(span)
+        histogram = torch.tensor(image.histogram()).view(3, 256)
+        self.histogram += histogram
+        if (histogram > 0).sum(dim=1).max() == 1:
+            self.plain.append(str(path))
+
+    def tell(self) -> None:
+        """Print what was found."""
+        shown = collections.Counter()
+        for (width, height), count in self.sizes.items():
+            shown[f"of {width} x {height}"] = count
+        tell("sizes", f"(width x height) {listed(shown, most=5)}")
+        if len(shown) > 1:
+            widths, heights = zip(*self.sizes, strict=True)
+            text = f"widths {min(widths)}..{max(widths)}"
+            tell("", f"{text}, heights {min(heights)}..{max(heights)}")
+        tell("read as", listed(self.notes))
+        if self.spans:
+            text = f"{min(self.spans):g}..{max(self.spans):g}"
+            tell("", f"values in files of 16 bits or more: {text}")
+        count = self.histogram.sum(dim=1)
+        values = torch.arange(256) / 255
+        mean = (self.histogram * values).sum(dim=1) / count
+        square = (self.histogram * values**2).sum(dim=1) / count
+        std = (square - mean**2).clamp(min=0).sqrt()
+        used = self.histogram.sum(dim=0).nonzero()
+        tell("pixels", f"bytes {used.min()}..{used.max()}; divided by 255:")
+        for name, numbers in [("mean", mean), ("std", std)]:
+            red, green, blue = numbers.tolist()
+            tell("", f"{name:4} {red:.3f}, {green:.3f}, {blue:.3f}")
+        if self.plain:
+            tell_some("one colour", self.plain)
+
+
+class PixelsOf:
+    """A transform: the image as float32 (3, height, width) in 0..1."""
+
+    def __init__(self, width: int, height: int):
+        self.size = width, height
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return the pixels, resized where the image has another size."""
+        pixels = np.array(image.resize(self.size))
+        return torch.from_numpy(pixels).permute(2, 0, 1) / 255
+
+
+def tell_numbers(name: str, values: Tensor) -> None:
+    """Print the range, mean and standard deviation of numbers."""
+    text = f"{values.min():g}..{values.max():g}, mean {values.mean():.4g}"
+    tell(name, f"{text}, std {values.std(correction=0):.4g}")
+
+
+def is_regression(labels: list[str]) -> bool:
+    """Return whether labels are amounts: numbers, but no numbered classes."""
+    try:
+        values = [float(label) for label in set(labels)]
+        whole = all(value == int(value) for value in values)
+    except (ValueError, OverflowError):  # words, nan, inf
+        return False
+    count = len(values)
+    few = count <= 20 and 2 * count <= len(labels)
+    no_gaps = max(values) - min(values) + 1 == count
+    many_each = no_gaps and 5 * count <= len(labels)
+    return not (whole and (few or many_each or set(values) <= {0, 1}))
+
+
+def tell_batch(names: list[str], batch: list) -> None:
+    """Print what the first batch of a loader holds."""
+    for name, part in zip(names, batch, strict=True):
+        kind = str(part.dtype).removeprefix("torch.")
+        low, high = part.min().item(), part.max().item()
+        shape = ", ".join(map(str, part.shape))
+        shape += "," * (part.ndim == 1)
+        tell("batch", f"{name} ({shape}) {kind}, {low:.4g}..{high:.4g}")
+
+
+def spread(items: list, count: int = 9) -> list:
+    """Return up to nine of the items, from the first to the last."""
+    places = torch.linspace(0, len(items) - 1, min(count, len(items)))
+    return [items[place] for place in places.round().int().tolist()]
+
+
+def nine_panels() -> tuple[Figure, list]:
+    """Return a figure of nine panels, all still empty."""
+    figure, panels = plt.subplots(3, 3, figsize=(8, 8), layout="constrained")
+    for panel in panels.flat:
+        panel.axis("off")
+    return figure, list(panels.flat)
+
+
+def rows_of(flag: str, path: Path) -> list[list[str]]:
+    """Return the rows of a CSV file; end in a line if there are none."""
+    path = path.absolute()
+    try:
+        if path.read_bytes().startswith((b"PK", b"\xd0\xcf")):
+            raise ValueError(f"{path}: an Excel workbook: save it as CSV UTF-8")
+        rows = read_rows(path)
+    except OSError as error:
+        raise SystemExit(f"{flag} {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SystemExit(f"{flag} {error}") from None
+    if not rows:
+        raise SystemExit(f"{flag} {path}: there is no row in it")
+    columns = max(map(len, rows))
+    if columns == 1:
+        text = f"one column alone, row 1 is {rows[0][0][:60]!r}; columns are"
+        text += " separated by commas, semicolons or tabs"
+        raise SystemExit(f"{flag} {path}: {text}")
+    return rows
+
+
+def label_place(
+    flag: str,
+    path: Path,
+    columns: list[str],
+    others: list[int],
+    label_column: str | None,
+) -> int | None:
+    """Return which column has the labels; None if nothing says so."""
+    shown = ", ".join(columns[:12]) + ", ..." * (len(columns) > 12)
+    if label_column is not None:
+        if columns.count(label_column) == 1:
+            return columns.index(label_column)
+        text = f"{columns.count(label_column) or 'no'} columns"
+        text += f" {label_column!r}; it has {shown}"
+        raise SystemExit(f"--label-column: {path.absolute()}: {text}")
+    if len(others) == 1 and flag == "--labels":
+        return others[0]
+    words = "label labels class class_name class_id classname category target"
+    named = [n for n in others if columns[n].casefold() in words.split()]
+    if len(named) == 1:
+        return named[0]
+    if flag == "--table":
+        return None
+    text = f"which column has the labels? Say --label-column and one of {shown}"
+    raise SystemExit(f"--labels {path.absolute()}: {text}")
+
+
+def plain_name(cell: str) -> str:
+    """Return a file name with / between folders and joined accents."""
+    name = unicodedata.normalize("NFC", cell.replace("\\", "/"))
+    return name.removeprefix("./")
+
+
+class FileNames:
+    """Finds the files of a folder by what a table calls them."""
+
+    def __init__(self, folder: Path, paths: list[Path]):
+        self.known = {}
+        self.short = {}  # names without a folder, if one file has it
+        names = collections.Counter(path.name for path in paths)
+        stems = collections.Counter(path.stem for path in paths)
+        for path in paths:
+            inside = path.relative_to(folder)
+            without_ending = plain_name(inside.with_suffix("").as_posix())
+            self.known.setdefault(without_ending, path)
+            if names[path.name] == 1:
+                self.short[plain_name(path.name)] = path
+            if stems[path.stem] == 1:
+                self.short.setdefault(plain_name(path.stem), path)
+        for path in paths:
+            inside = path.relative_to(folder)
+            self.known[plain_name(inside.as_posix())] = path
+
+    def find(self, cell: str) -> Path | None:
+        """Return the file, also if the table has more folders before it."""
+        name = plain_name(cell)
+        if name in self.short:
+            return self.short[name]
+        while name not in self.known and "/" in name:
+            name = name.partition("/")[2]
+        return self.known.get(name)
+
+
+def has_header(
+    rows: list[list[str]], name: int, files: FileNames, label_column: str | None
+) -> bool:
+    """Return whether the first row of a table of files is its header."""
+    cell = rows[0][name] if len(rows[0]) > name else ""
+    endings = {path.suffix.lower() for path in files.known.values()}
+    ending = Path(cell).suffix.lower()
+    if files.find(cell) or (ending and ending in endings):
+        return False
+    words = "file filename image img path filepath name id label class category"
+    said = re.findall("[a-z]+", " ".join(rows[0]).lower())
+    if label_column in rows[0] or set(said) & set(words.split()):
+        return True
+    # In another language: no ending as the others have, and no known label.
+    alike = [Path(row[name]).suffix for row in rows[1:] if len(row) > name]
+    later = {cell for row in rows[1:] for cell in row}
+    return Path(cell).suffix not in alike and not later.intersection(rows[0])
+
+
+def name_place(
+    folder: Path, table: Path, rows: list[list[str]], files: FileNames
+) -> int:
+    """Return the column with the most files of the folder."""
+    counts = []
+    for column in range(max(map(len, rows))):
+        cells = [row[column] for row in rows[:2000] if len(row) > column]
+        counts.append(sum(files.find(cell) is not None for cell in cells))
+    if max(counts) == 0:
+        there = ", ".join(path.name for path in [*files.known.values()][:3])
+        text = f"no row names a file in {folder}; not there:"
+        text += f" {folder / rows[-1][0]}; there: {there}"
+        raise SystemExit(f"--labels {table.absolute()}: {text}")
+    return counts.index(max(counts))
+
+
+def tell_columns(
+    table: Path, header: bool, columns: list[str], name: int, label: int
+) -> None:
+    """Print which columns of a table of files are used."""
+    tell("table", str(table.absolute()))
+    shown = ", ".join(columns[:8]) + ", ..." * (len(columns) > 8)
+    if header:
+        tell("header", shown)
+    else:
+        tell("header", f"none, row 1 is a sample; columns {shown}")
+    tell("columns", f"files in {columns[name]!r}, labels in {columns[label]!r}")
+    boxes = {"xmin", "ymin", "xmax", "ymax", "bbox", "x_min", "y_min"}
+    if boxes.intersection(map(str.casefold, columns)):
+        text = "boxes: a row is one object; here its sample is the whole image"
+        tell("", text)
+
+
+def files_of_table(
+    folder: Path, table: Path, label_column: str | None
+) -> tuple[list[Path], list[str], list[str]]:
+    """Return the files that a table lists, their labels, and its faults."""
+    rows = rows_of("--labels", table)
+    found, _, _ = files_in(folder)
+    found = [path for path in found if path != table.absolute()]
+    if not found:
+        raise SystemExit(f"--images {folder}: there is no file in it")
+    files = FileNames(folder, found)
+    name = name_place(folder, table, rows, files)
+    header = has_header(rows, name, files, label_column)
+    columns = column_names(rows, header)
+    others = filled_columns(rows[header:], len(columns))
+    others = [place for place in others if place != name]
+    label = label_place("--labels", table, columns, others, label_column)
+    tell("folder", str(folder))
+    tell_columns(table, header, columns, name, label)
+    paths = []
+    labels = []
+    faults = []
+    for number, row in enumerate(rows[header:], 1 + header):
+        cells = row + [""] * (len(columns) - len(row))
+        path = files.find(cells[name]) if cells[name] else None
+        place = f"{table.absolute()}, row {number}"
+        if path is None:
+            faults.append(f"{place}: no such file: {folder / cells[name]}")
+        elif not cells[label]:
+            faults.append(f"{place}: no label: {', '.join(row)}")
+        else:
+            paths.append(path)
+            labels.append(cells[label])
+    extra = [str(path) for path in sorted(set(found) - set(paths))]
+    tell("rows", f"{len(rows) - header:,}, of {len(set(paths)):,} files")
+    if extra:
+        tell_some("not listed", extra)
+    return paths, labels, faults
+
+
+def column_names(rows: list[list[str]], header: bool) -> list[str]:
+    """Return the names of the columns, or their numbers: "1", "2" ..."""
+    width = max(map(len, rows))
+    names = [str(number) for number in range(1, width + 1)]
+    if header:
+        for place, name in enumerate(rows[0]):
+            names[place] = name or names[place]
+    return names
+
+
+def filled_columns(rows: list[list[str]], width: int) -> list[int]:
+    """Return the columns in which at least one row has something."""
+    filled = set()
+    for row in rows:
+        filled.update(place for place, cell in enumerate(row) if cell)
+    return [place for place in range(width) if place in filled]
+
+
+def look_at_images(
+    folder: Path, table: Path | None, label_column: str | None, figures: Path
+) -> None:
+    """Print a report on images: a folder for each class, or a table."""
+    folder = need_folder("--images", folder)
+    found = ImageNotes()
+    if table is None:
+        paths, labels = files_of_classes("--images", folder)
+    else:
+        paths, labels, faults = files_of_table(folder, table, label_column)
+        found.faults.extend(faults)
+    for index, path in enumerate(paths):
+        found.look(index, path)
+        if index % 10_000 == 9_999:
+            print(f"{index + 1:,} of {len(paths):,} files read", flush=True)
+    tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
+    tell_some("faults", found.faults)
+    if not found.good:
+        raise SystemExit(f"--images {folder}: no image in it can be read")
+    dataset = ImageList(folder, paths, labels)
+    good_labels = [labels[index] for index in found.good]
+    if table is not None and is_regression(labels):
+        values = [float(name) for name in dataset.classes]
+        dataset.target_transform = values.__getitem__  # a number, no class
+        tell_regression("labels", good_labels)
+    else:
+        tell_classes(good_labels, dataset.classes)
+    found.tell()
+    tell_repeats([paths[index] for index in found.good], good_labels)
+    show_images(Subset(dataset, found.good), found, figures)
+
+
+def tell_regression(name: str, labels: list[str]) -> None:
+    """Print the range of labels that are amounts."""
+    values = torch.tensor([float(label) for label in labels])
+    tell_numbers(name, values)
+    count = len(values.unique())
+    tell("", f"numbers, {count:,} different ones: a regression")
+
+
+def show_images(part: Subset, found: ImageNotes, figures: Path) -> None:
+    """Print the first batch, and draw nine images as they are."""
+    dataset = part.dataset
+    figure, panels = nine_panels()
+    for index, panel in zip(spread(part.indices), panels, strict=False):
+        image, target = dataset[index]
+        label = target
+        if dataset.target_transform is None:
+            label = dataset.classes[target]
+        panel.imshow(image)
+        title(panel, f"{label}\n{dataset.paths[index].name}")
+    width, height = 64, 64
+    if len(found.sizes) == 1:
+        width, height = image.size
+    else:
+        tell("batch", "the sizes differ: resized to 64 x 64")
+    dataset.transform = PixelsOf(width, height)
+    loader = DataLoader(part, batch_size=16, shuffle=True)
+    tell_batch(["images", "targets"], next(iter(loader)))
+    save_figure(figure, "dataloader_own_images", figures)
+
+
+def title(panel: plt.Axes, text: str) -> None:
+    """Set a title as it is, in a font that has its letters if there is one."""
+    lines = [line[:28] for line in text.splitlines()]
+    panel.set_title("\n".join(lines), fontsize=9, parse_math=False)
+
+
+def report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Look at the data that the flags name; no lesson runs."""
+    asked = [args.images, args.sounds, args.texts, args.table]
+    if sum(path is not None for path in asked) > 1:
+        flags = "--images, --sounds, --texts, --table"
+        parser.error(f"a report is on one of {flags} at a time")
+    if args.labels and not args.images:
+        parser.error("argument --labels: needs --images, the folder of files")
+    if args.label_column is not None and not (args.labels or args.table):
+        parser.error("argument --label-column: needs --labels or --table")
+    if args.only or args.step or args.list:
+        parser.error("a report comes alone, without --only, --step, --list")
+    try:
+        if args.images:
+            table, column = args.labels, args.label_column
+            look_at_images(args.images, table, column, args.figures)
+        elif args.sounds:
+            look_at_sounds(args.sounds, args.figures)
+        elif args.texts:
+            look_at_texts(args.texts, args.figures)
+        else:
+            look_at_table(args.table, args.label_column, args.figures)
+        if args.show:
+            plt.show()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # as in `| head`: enough was read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def only_ending(
+    flag: str, folder: Path, paths: list[Path], ending: str
+) -> list[Path]:
+    """Return the files CLASS/NAME with this ending; the others are told."""
+    kept = []
+    left_out = []
+    for path in paths:
+        direct = path.parent.parent == folder
+        if direct and path.suffix.lower() == ending:
+            kept.append(path)
+        else:
+            left_out.append(str(path))
+    if left_out:
+        tell_some("left out", left_out)
+        tell("", f"because they are not CLASS/NAME{ending}")
+    if not kept:
+        name = folder / f"CLASS/NAME{ending}"
+        raise SystemExit(f"{flag} {folder}: there is no file {name}")
+    return kept
+
+
+class SoundNotes:
+    """What a look at many WAV files finds, file by file."""
+
+    def __init__(self):
+        self.good = []  # paths
+        self.faults = []
+        self.rates = collections.Counter()
+        self.formats = collections.Counter()
+        self.seconds = []
+        self.spans = []
+        self.silent = []
+        self.clipped = []
+
+    def look(self, path: Path) -> None:
+        """Read one file, and note what it is."""
+        try:
+            samples, rate = read_wav(path)
+            if not samples.isfinite().all():
+                raise ValueError(f"{path}: nan or inf in it")
+        except (OSError, ValueError, struct.error) as error:
+            self.faults.append(f"{error}{what_it_is(path)}")
+            return
+        self.good.append(path)
+        self.rates[rate] += 1
+        data = path.read_bytes()
+        head = struct.unpack_from("<HHIIHH", data, data.index(b"fmt ") + 8)
+        self.formats[f"of {head[5]} bits"] += 1
+        if samples.shape[1] > 1:
+            text = f"of {samples.shape[1]} channels, their mean is taken"
+            self.formats[text] += 1
+        self.seconds.append(len(samples) / rate)
+        low, high = samples.min().item(), samples.max().item()
+        self.spans.extend([low, high])
+        if low == high:
+            self.silent.append(str(path))
+        # Several samples at the limit: the recording was too loud.
+        if (samples.abs() >= 0.999).sum() > 3:
+            self.clipped.append(str(path))
+
+    def tell(self) -> None:
+        """Print what was found."""
+        rate = self.rates.most_common(1)[0][0]
+        shown = collections.Counter()
+        for other, count in self.rates.items():
+            shown[f"of {other:,} samples a second"] = count
+        tell("rates", listed(shown))
+        if len(shown) > 1:
+            tell("", f"resampled to {rate:,}, the most frequent")
+        tell("read as", listed(self.formats))
+        middle = sorted(self.seconds)[len(self.seconds) // 2]
+        text = f"{min(self.seconds):.3g}..{max(self.seconds):.3g} s"
+        total = sum(self.seconds)
+        tell(
+            "lengths", f"{text}, median {middle:.3g} s, together {total:,.0f} s"
+        )
+        tell("values", f"{min(self.spans):.3f}..{max(self.spans):.3f}")
+        if max(map(abs, self.spans)) > 1:
+            tell("", "floats beyond -1..1: divide them")
+        if self.silent:
+            tell_some("silent", self.silent)
+        if self.clipped:
+            tell_some("clipped", self.clipped)
+
+
+def look_at_sounds(folder: Path, figures: Path) -> None:
+    """Print a report on WAV files in a folder for each class."""
+    folder = need_folder("--sounds", folder)
+    paths, _ = files_of_classes("--sounds", folder)
+    paths = only_ending("--sounds", folder, paths, ".wav")
+    found = SoundNotes()
+    for path in paths:
+        found.look(path)
+    tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
+    tell_some("faults", found.faults)
+    if not found.good:
+        raise SystemExit(f"--sounds {folder}: no WAV file can be read")
+    classes = sorted({class_of(path, folder) for path in paths})
+    labels = [class_of(path, folder) for path in found.good]
+    tell_classes(labels, classes)
+    found.tell()
+    tell_repeats(found.good, labels)
+
+    rate = found.rates.most_common(1)[0][0]
+    dataset = SoundFolder(folder, rate, classes)
+    dataset.paths = found.good
+    loader = DataLoader(dataset, 16, shuffle=True, collate_fn=pad_sounds)
+    tell_batch(["waveforms", "lengths", "classes"], next(iter(loader)))
+    figure, panels = nine_panels()
+    for index, panel in zip(spread(range(len(dataset))), panels, strict=False):
+        waveform, label = dataset[index]
+        seconds = torch.arange(len(waveform)) / rate
+        panel.axis("on")
+        panel.plot(seconds.tolist(), waveform.tolist(), linewidth=0.5)
+        panel.set(ylim=(-1, 1), xlabel="seconds")
+        title(panel, f"{classes[label]}\n{dataset.paths[index].name}")
+    save_figure(figure, "dataloader_own_sounds", figures)
+
+
+def look_at_texts(folder: Path, figures: Path) -> None:
+    """Print a report on UTF-8 texts in a folder for each class."""
+    folder = need_folder("--texts", folder)
+    paths, _ = files_of_classes("--texts", folder)
+    paths = only_ending("--texts", folder, paths, ".txt")
+    classes = sorted({class_of(path, folder) for path in paths})
+    dataset = TextFolder(folder, classes)
+    dataset.paths = paths
+    good, texts, faults = read_texts(dataset)
+    tell("samples", f"{len(good):,} can be read of {len(paths):,}")
+    tell_some("faults", faults)
+    if not good:
+        raise SystemExit(f"--texts {folder}: no file can be read as UTF-8")
+    dataset.paths = good
+    labels = [class_of(path, folder) for path in good]
+    tell_classes(labels, classes)
+    vocabulary = tell_words(texts)
+    tell_repeats(good, labels)
+    samples = []
+    for index, text in enumerate(texts):
+        samples.append((vocabulary.encode(text), dataset[index][1]))
+    loader = DataLoader(samples, 16, shuffle=True, collate_fn=pad_texts)
+    tell_batch(["words", "lengths", "classes"], next(iter(loader)))
+    figure, panels = nine_panels()
+    for index, panel in zip(spread(range(len(good))), panels, strict=False):
+        title(panel, f"{labels[index]}\n{good[index].name}")
+        begin = textwrap.fill(texts[index][:240], 34)
+        panel.text(0, 0.95, begin, fontsize=8, va="top", parse_math=False)
+    save_figure(figure, "dataloader_own_texts", figures)
+
+
+def read_texts(dataset: TextFolder) -> tuple[list[Path], list[str], list[str]]:
+    """Return the files that can be read, their texts, and faults."""
+    good = []
+    texts = []
+    faults = []
+    empty = []
+    marked = 0
+    for index, path in enumerate(dataset.paths):
+        try:
+            text, _ = dataset[index]
+            if "\0" in text:
+                raise ValueError(f"{path}: NUL in it, no text or UTF-16")
+        except (OSError, ValueError) as error:
+            faults.append(f"{error}{what_it_is(path)}")
+            continue
+        good.append(path)
+        texts.append(text)
+        marked += path.read_bytes().startswith(b"\xef\xbb\xbf")
+        if not text.strip():
+            empty.append(str(path))
+    tell("read as", f"{len(good):,} of UTF-8, {marked:,} with a mark taken off")
+    if any("not UTF-8" in fault for fault in faults):
+        tell("", "others: open(path, encoding=...), such as cp950 or cp1252,")
+        tell("", "and save them as UTF-8")
+    if empty:
+        tell_some("empty", empty)
+    return good, texts, faults
+
+
+def tell_words(texts: list[str]) -> Vocabulary:
+    """Print lengths and words of texts, and return their vocabulary."""
+    counts = collections.Counter()
+    lengths = []
+    for text in texts:
+        tokens = tokens_of(text)
+        counts.update(tokens)
+        lengths.append(len(tokens))
+    signs = sorted(len(text) for text in texts)
+    text = f"{signs[0]:,}..{signs[-1]:,} characters"
+    tell("lengths", f"{text}, median {signs[len(signs) // 2]:,}")
+    lengths.sort()
+    text = f"{lengths[0]:,}..{lengths[-1]:,} words and signs"
+    tell("", f"{text}, median {lengths[len(lengths) // 2]:,}")
+    once = sum(count == 1 for count in counts.values())
+    tell("words", f"{len(counts):,} different ones, {once:,} stand once")
+    tell("", f"most frequent: {listed(counts, most=5)}")
+    chinese = sum("\u3040" <= sign <= "\u9fff" for sign in "".join(texts))
+    if chinese > 0.2 * sum(signs):
+        text = "Chinese or Japanese has no spaces between words:"
+        tell("", f"{text} list(text) instead of tokens_of(text)")
+    return Vocabulary(texts)
+
+
 # %%
 def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     """Return a reader for flags: `kind`, int or float, from low to high."""
@@ -2905,19 +3573,22 @@ def main() -> None:
     flag = parser.add_argument
     flag("--data", choices=data_names, default="digits")
     flag("--data-dir", type=Path, default=Path("data"), metavar="DIR")
-    flag("--images", type=Path, metavar="DIR", help="your own image files")
-    flag("--labels", type=Path, metavar="FILE.csv", help="file name, label")
+    flag("--images", type=Path, metavar="DIR", help="look at your images")
+    flag("--labels", type=Path, metavar="CSV", help="their labels")
+    flag("--sounds", type=Path, metavar="DIR", help="look at your WAV files")
+    flag("--texts", type=Path, metavar="DIR", help="look at your texts")
+    flag("--table", type=Path, metavar="CSV", help="look at your numbers")
+    flag("--label-column", metavar="NAME", help="in --labels or --table")
     flag("--workers", type=number(int, 2, 64), default=2, help="2 or more")
     flag("--start-method", choices=start_methods, help="by system")
     args = parse(parser)
-    # What no single flag can know.
-    if (args.images is None) != (args.labels is None):
-        parser.error("argument --images: needs --labels, and --labels it")
+    own = [args.images, args.labels, args.sounds, args.texts, args.table]
+    if any(own) or args.label_column is not None:
+        report(parser, args)
+        return
 
     tiny = args.tiny
-    own = train = None  # to list the sections, nothing is read or drawn
-    if args.images and not args.list:
-        own = own_images(args.images, args.labels)
+    train = None  # to list the sections, nothing is drawn
     if args.data == "digits" and not args.list:
         train = font_digits("train", 1_000 if tiny else 6_000)
     elif not args.list:
