@@ -3008,9 +3008,11 @@ class PixelsOf:
         return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 
 
-def tell_numbers(name: str, values: Tensor) -> None:
+def tell_numbers(name: str, values: Tensor, column: str = "") -> None:
     """Print the range, mean and standard deviation of numbers."""
-    text = f"{values.min():g}..{values.max():g}, mean {values.mean():.4g}"
+    text = (
+        f"{column}{values.min():g}..{values.max():g}, mean {values.mean():.4g}"
+    )
     tell(name, f"{text}, std {values.std(correction=0):.4g}")
 
 
@@ -3304,13 +3306,25 @@ def show_images(part: Subset, found: ImageNotes, figures: Path) -> None:
     dataset.transform = PixelsOf(width, height)
     loader = DataLoader(part, batch_size=16, shuffle=True)
     tell_batch(["images", "targets"], next(iter(loader)))
-    save_figure(figure, "dataloader_own_images", figures)
+    save_nine(figure, "dataloader_own_images", figures)
 
 
 def title(panel: plt.Axes, text: str) -> None:
-    """Set a title as it is, in a font that has its letters if there is one."""
+    """Set a title as it is, without mathematics, in fonts that may have it."""
+    known = matplotlib.font_manager.get_font_names()
+    wanted = ["DejaVu Sans", "Microsoft JhengHei", "PingFang TC"]
+    wanted += ["Noto Sans CJK TC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"]
+    fonts = [name for name in wanted if name in known]
     lines = [line[:28] for line in text.splitlines()]
-    panel.set_title("\n".join(lines), fontsize=9, parse_math=False)
+    panel.set_title("\n".join(lines), fontsize=9, fontfamily=fonts)
+    panel.title.set_parse_math(False)
+
+
+def save_nine(figure: Figure, name: str, figures: Path) -> None:
+    """Save a figure, also where no font here has all letters of a title."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_figure(figure, name, figures)
 
 
 def report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -3462,7 +3476,7 @@ def look_at_sounds(folder: Path, figures: Path) -> None:
         panel.plot(seconds.tolist(), waveform.tolist(), linewidth=0.5)
         panel.set(ylim=(-1, 1), xlabel="seconds")
         title(panel, f"{classes[label]}\n{dataset.paths[index].name}")
-    save_figure(figure, "dataloader_own_sounds", figures)
+    save_nine(figure, "dataloader_own_sounds", figures)
 
 
 def look_at_texts(folder: Path, figures: Path) -> None:
@@ -3493,7 +3507,7 @@ def look_at_texts(folder: Path, figures: Path) -> None:
         title(panel, f"{labels[index]}\n{good[index].name}")
         begin = textwrap.fill(texts[index][:240], 34)
         panel.text(0, 0.95, begin, fontsize=8, va="top", parse_math=False)
-    save_figure(figure, "dataloader_own_texts", figures)
+    save_nine(figure, "dataloader_own_texts", figures)
 
 
 def read_texts(dataset: TextFolder) -> tuple[list[Path], list[str], list[str]]:
@@ -3547,6 +3561,238 @@ def tell_words(texts: list[str]) -> Vocabulary:
         text = "Chinese or Japanese has no spaces between words:"
         tell("", f"{text} list(text) instead of tokens_of(text)")
     return Vocabulary(texts)
+
+
+def number_of(cell: str) -> float:
+    """Return the number in a cell; nan for a text, inf, or nothing."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def number_columns(rows: list[list[str]], width: int) -> list[int]:
+    """Return the columns in which at least half of the cells are numbers."""
+    counts = [0] * width
+    filled = [0] * width
+    for row in rows:
+        for place, cell in enumerate(row[:width]):
+            filled[place] += cell != ""
+            counts[place] += not math.isnan(number_of(cell))
+    places = range(width)
+    return [p for p in places if counts[p] and 2 * counts[p] >= filled[p]]
+
+
+def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
+    """Return whether the first row of a table of numbers is its header."""
+    first = rows[0]
+    if label_column in first and math.isnan(number_of(label_column)):
+        return True
+    if len(rows) == 1:
+        return not number_columns(rows, len(first))
+    columns = number_columns(rows[1:], len(first))
+    if not columns:
+        return True
+    values = [number_of(first[place]) for place in columns]
+    numbers = [value for value in values if not math.isnan(value)]
+    counting = list(range(len(numbers)))  # a header of 0, 1, 2, 3, 4 ...
+    if len(numbers) > 3 and numbers in (counting, [n + 1 for n in counting]):
+        return True
+    texts = [first[p] for p in columns if math.isnan(number_of(first[p]))]
+    return len([text for text in texts if text]) > len(numbers)
+
+
+def whole_rows(
+    path: Path,
+    rows: list[list[str]],
+    columns: list[str],
+    numbers: list[int],
+    first_number: int,
+) -> tuple[list[list[str]], list[str]]:
+    """Return rows that have a number where one must be, and faults."""
+    good = []
+    faults = []
+    for row_number, row in enumerate(rows, first_number):
+        place = f"{path}, row {row_number}"
+        if len(row) != len(columns):
+            text = f"{len(row)} cells, not {len(columns)}: {', '.join(row[:4])}"
+            faults.append(f"{place}: {text}")
+            continue
+        wrong = [n for n in numbers if math.isnan(number_of(row[n]))]
+        if wrong:
+            cell = row[wrong[0]]
+            text = f"{cell[:40]!r} is no finite number" if cell else "empty"
+            faults.append(f"{place}: {columns[wrong[0]]}: {text}")
+        else:
+            good.append(row)
+    return good, faults
+
+
+def tell_number_columns(columns: list[str], values: Tensor) -> None:
+    """Print the range of each column, of the first twelve at most."""
+    for place, name in enumerate(columns[:12]):
+        column = values[:, place]
+        tell_numbers("column", column, f"{name[:30]}: ")
+        if len(column) > 1 and column.min() == column.max():
+            tell("", "one value in all rows: leave it out")
+        counting = column[0] + torch.arange(len(column))
+        if len(column) > 2 and torch.equal(column, counting):
+            tell("", "it counts the rows: leave it out")
+    if len(columns) > 12:
+        text = f"{len(columns) - 12:,} more, {values[:, 12:].min():g}"
+        tell("column", f"{text}..{values[:, 12:].max():g}")
+
+
+def tell_text_columns(
+    columns: list[str], rows: list[list[str]], places: list[int]
+) -> None:
+    """Print which columns are left out, as they hold no numbers."""
+    if not places:
+        return
+    names = [columns[place] for place in places]
+    tell("text", f"left out of x: {', '.join(names[:8])}")
+    cells = [row[places[0]] for row in rows if len(row) > places[0]]
+    if any(re.fullmatch(r"-?\d+,\d+", cell) for cell in cells[:100]):
+        tell("", "a number is written 1.5, not 1,5")
+    else:
+        tell("", "a column of few words: number them, then F.one_hot")
+
+
+def tell_repeated_rows(rows: list[list[str]]) -> None:
+    """Print which rows are there twice, and which have another y (the last)."""
+    first = {}
+    repeated = []
+    contradicting = []
+    for *x, y in rows:
+        key = tuple(x)
+        text = ", ".join(x[:6])
+        if key not in first:
+            first[key] = y
+        elif first[key] == y:
+            repeated.append(text)
+        else:
+            contradicting.append(f"{first[key]} and {y}: {text}")
+    tell_some("repeated", repeated)
+    tell_some("contradict", contradicting)
+
+
+def head_of_table(
+    path: Path, rows: list[list[str]], label_column: str | None
+) -> tuple[bool, list[str]]:
+    """Return whether there is a header, and the names of the columns."""
+    header = table_has_header(rows, label_column)
+    if len(rows) == header:
+        raise SystemExit(f"--table {path}: a header and no rows")
+    widths = collections.Counter(len(row) for row in rows[header:])
+    width = widths.most_common(1)[0][0]
+    if len(rows[0]) != width:
+        text = f"row 1 has {len(rows[0])} cells, most others {width}"
+        raise SystemExit(f"--table {path}: {text}")
+    columns = column_names(rows[:1], header)
+    shown = ", ".join(columns[:12]) + ", ..." * (len(columns) > 12)
+    tell("table", str(path))
+    if header:
+        tell("header", shown)
+    else:
+        tell("header", f"none, row 1 is a sample; columns {shown}")
+    return header, columns
+
+
+def classes_in(labels: list[str]) -> list[str] | None:
+    """Return the classes of a label column; None if it is a regression."""
+    amounts = [label for label in labels if not math.isnan(number_of(label))]
+    if 2 * len(amounts) >= len(labels) and is_regression(amounts):
+        return None
+    classes = sorted({label for label in labels if label})
+    with contextlib.suppress(ValueError):  # words stay as they are
+        classes.sort(key=float)
+    return classes
+
+
+def look_at_table(path: Path, label_column: str | None, figures: Path) -> None:
+    """Print a report on a CSV file of numbers, with a column of labels."""
+    path = path.absolute()
+    rows = rows_of("--table", path)
+    header, columns = head_of_table(path, rows, label_column)
+    places = list(range(len(columns)))
+    label = label_place("--table", path, columns, places, label_column)
+    rows = rows[header:]
+    numbers = [n for n in number_columns(rows, len(columns)) if n != label]
+    texts = [n for n in places if n not in numbers and n != label]
+    tell_text_columns(columns, rows, texts)
+    if not numbers:
+        raise SystemExit(f"--table {path}: no column of numbers for x")
+    needed, classes = numbers, None
+    if label is not None:
+        labels = [row[label] for row in rows if len(row) == len(columns)]
+        classes = classes_in(labels)
+        if classes is None:
+            needed = [*numbers, label]
+    good, faults = whole_rows(path, rows, columns, needed, 1 + header)
+    if classes is not None:
+        nothing = [f"{path}: no label: {row}" for row in good if not row[label]]
+        faults += nothing
+        good = [row for row in good if row[label]]
+    tell("samples", f"{len(good):,} rows can be used of {len(rows):,}")
+    tell_some("faults", faults)
+    if not good:
+        raise SystemExit(f"--table {path}: no row has all its numbers")
+    tell_label(columns, good, label, classes)
+    show_table(columns, good, numbers, label, classes, figures)
+
+
+def tell_label(
+    columns: list[str],
+    rows: list[list[str]],
+    label: int | None,
+    classes: list[str] | None,
+) -> None:
+    """Print what the label column holds, or that none was named."""
+    if label is None:
+        tell("label", "none named: --label-column and a name makes it y")
+        return
+    tell("label", f"column {columns[label]!r}")
+    labels = [row[label] for row in rows]
+    if classes is None:
+        tell_regression("", labels)
+    else:
+        tell_classes(labels, classes)
+
+
+def show_table(
+    columns: list[str],
+    rows: list[list[str]],
+    numbers: list[int],
+    label: int | None,
+    classes: list[str] | None,
+    figures: Path,
+) -> None:
+    """Print ranges and the first batch, and draw nine columns."""
+    kept = []
+    for row in rows:
+        y = row[label] if label is not None else "0"
+        kept.append([*[row[n] for n in numbers], y])
+    names = [columns[n] for n in numbers]
+    values = torch.tensor([list(map(float, row[:-1])) for row in kept])
+    tell_number_columns(names, values)
+    tell_repeated_rows(kept)
+    header = [*map(str, numbers), "y"]
+    dataset = NumberTable([header, *kept], "y", classes=classes)
+    tell("batch", "x has mean 0 and std 1 in each column")
+    x, y = next(iter(DataLoader(dataset, batch_size=16, shuffle=True)))
+    tell_batch(["x"], [x])
+    if label is not None:
+        tell_batch(["y"], [y])
+    figure, panels = nine_panels()
+    for place, panel in zip(spread(range(len(names))), panels, strict=False):
+        panel.axis("on")
+        if label is None:
+            panel.hist(values[:, place].tolist(), bins=30)
+        else:
+            panel.plot(values[:, place].tolist(), dataset.y.tolist(), ".")
+        title(panel, names[place])
+    save_nine(figure, "dataloader_own_table", figures)
 
 
 # %%
