@@ -2877,7 +2877,7 @@ def files_of_classes(flag: str, folder: Path) -> tuple[list[Path], list[str]]:
         text = f"{len(beside):,} beside the class folders: "
         tell("left out", text + ", ".join(beside[:3]))
     if hidden:
-        tell("left out", f"{hidden:,} hidden files of the system")
+        tell("left out", f"{hidden:,} hidden, such as .DS_Store")
     return paths, labels
 
 
@@ -2900,7 +2900,6 @@ def what_it_is(path: Path) -> str:
         b"\xff\xf3": "MP3, see the README for other formats",
         b"oggs": "Ogg, see the README for other formats",
         b"flac": "FLAC, see the README for other formats",
-        b"riff": "a RIFF file",
     }
     for beginning, name in beginnings.items():
         if head.lstrip().lower().startswith(beginning):
@@ -3052,6 +3051,228 @@ def nine_panels() -> tuple[Figure, list]:
     for panel in panels.flat:
         panel.axis("off")
     return figure, list(panels.flat)
+
+
+def title(panel: plt.Axes, text: str) -> None:
+    """Set a title as it is, without mathematics, in fonts that may have it."""
+    known = matplotlib.font_manager.get_font_names()
+    wanted = ["DejaVu Sans", "Microsoft JhengHei", "PingFang TC"]
+    wanted += ["Noto Sans CJK TC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"]
+    fonts = [name for name in wanted if name in known]
+    lines = [line[:28] for line in text.splitlines()]
+    panel.set_title("\n".join(lines), fontsize=9, fontfamily=fonts)
+    panel.title.set_parse_math(False)
+
+
+def save_nine(figure: Figure, name: str, figures: Path) -> None:
+    """Save a figure, also where no font here has all letters of a title."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_figure(figure, name, figures)
+
+
+def only_ending(
+    flag: str, folder: Path, paths: list[Path], ending: str
+) -> list[Path]:
+    """Return the files CLASS/NAME with this ending; the others are told."""
+    kept = []
+    left_out = []
+    for path in paths:
+        direct = path.parent.parent == folder
+        if direct and path.suffix.lower() == ending:
+            kept.append(path)
+        else:
+            left_out.append(str(path))
+    if left_out:
+        tell_some("left out", left_out)
+        tell("", f"because they are not CLASS/NAME{ending}")
+    if not kept:
+        name = folder / f"CLASS/NAME{ending}"
+        raise SystemExit(f"{flag} {folder}: there is no file {name}")
+    return kept
+
+
+class SoundNotes:
+    """What a look at many WAV files finds, file by file."""
+
+    def __init__(self):
+        self.good = []  # paths
+        self.faults = []
+        self.rates = collections.Counter()
+        self.formats = collections.Counter()
+        self.seconds = []
+        self.spans = []
+        self.silent = []
+        self.clipped = []
+
+    def look(self, path: Path) -> None:
+        """Read one file, and note what it is."""
+        try:
+            samples, rate = read_wav(path)
+            if not samples.isfinite().all():
+                raise ValueError(f"{path}: nan or inf in it")
+        except (OSError, ValueError, struct.error) as error:
+            self.faults.append(f"{error}{what_it_is(path)}")
+            return
+        self.good.append(path)
+        self.rates[rate] += 1
+        data = path.read_bytes()
+        head = struct.unpack_from("<HHIIHH", data, data.index(b"fmt ") + 8)
+        self.formats[f"of {head[5]} bits"] += 1
+        if samples.shape[1] > 1:
+            text = f"of {samples.shape[1]} channels, their mean is taken"
+            self.formats[text] += 1
+        self.seconds.append(len(samples) / rate)
+        low, high = samples.min().item(), samples.max().item()
+        self.spans.extend([low, high])
+        if low == high:
+            self.silent.append(str(path))
+        # Several samples at the limit: the recording was too loud.
+        if (samples.abs() >= 0.999).sum() > 3:
+            self.clipped.append(str(path))
+
+    def tell(self) -> None:
+        """Print what was found."""
+        rate = self.rates.most_common(1)[0][0]
+        shown = collections.Counter()
+        for other, count in self.rates.items():
+            shown[f"of {other:,} samples a second"] = count
+        tell("rates", listed(shown))
+        if len(shown) > 1:
+            tell("", f"resampled to {rate:,}, the most frequent")
+        tell("read as", listed(self.formats))
+        middle = sorted(self.seconds)[len(self.seconds) // 2]
+        text = f"{min(self.seconds):.3g}..{max(self.seconds):.3g} s"
+        total = sum(self.seconds)
+        tell(
+            "lengths", f"{text}, median {middle:.3g} s, together {total:,.0f} s"
+        )
+        tell("values", f"{min(self.spans):.3f}..{max(self.spans):.3f}")
+        if max(map(abs, self.spans)) > 1:
+            tell("", "floats beyond -1..1: divide them")
+        if self.silent:
+            tell_some("silent", self.silent)
+        if self.clipped:
+            tell_some("clipped", self.clipped)
+
+
+def look_at_sounds(folder: Path, figures: Path) -> None:
+    """Print a report on WAV files in a folder for each class."""
+    folder = need_folder("--sounds", folder)
+    paths, _ = files_of_classes("--sounds", folder)
+    paths = only_ending("--sounds", folder, paths, ".wav")
+    found = SoundNotes()
+    for path in paths:
+        found.look(path)
+    tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
+    tell_some("faults", found.faults)
+    if not found.good:
+        raise SystemExit(f"--sounds {folder}: no WAV file can be read")
+    classes = sorted({class_of(path, folder) for path in paths})
+    labels = [class_of(path, folder) for path in found.good]
+    tell_classes(labels, classes)
+    found.tell()
+    tell_repeats(found.good, labels)
+
+    rate = found.rates.most_common(1)[0][0]
+    dataset = SoundFolder(folder, rate, classes)
+    dataset.paths = found.good
+    loader = DataLoader(dataset, 16, shuffle=True, collate_fn=pad_sounds)
+    tell_batch(["waveforms", "lengths", "classes"], next(iter(loader)))
+    figure, panels = nine_panels()
+    for index, panel in zip(spread(range(len(dataset))), panels, strict=False):
+        waveform, label = dataset[index]
+        seconds = torch.arange(len(waveform)) / rate
+        panel.axis("on")
+        panel.plot(seconds.tolist(), waveform.tolist(), linewidth=0.5)
+        panel.set(ylim=(-1, 1), xlabel="seconds")
+        title(panel, f"{classes[label]}\n{dataset.paths[index].name}")
+    save_nine(figure, "dataloader_own_sounds", figures)
+
+
+def look_at_texts(folder: Path, figures: Path) -> None:
+    """Print a report on UTF-8 texts in a folder for each class."""
+    folder = need_folder("--texts", folder)
+    paths, _ = files_of_classes("--texts", folder)
+    paths = only_ending("--texts", folder, paths, ".txt")
+    classes = sorted({class_of(path, folder) for path in paths})
+    dataset = TextFolder(folder, classes)
+    dataset.paths = paths
+    good, texts, faults = read_texts(dataset)
+    tell("samples", f"{len(good):,} can be read of {len(paths):,}")
+    tell_some("faults", faults)
+    if not good:
+        raise SystemExit(f"--texts {folder}: no file can be read as UTF-8")
+    dataset.paths = good
+    labels = [class_of(path, folder) for path in good]
+    tell_classes(labels, classes)
+    vocabulary = tell_words(texts)
+    tell_repeats(good, labels)
+    samples = []
+    for index, text in enumerate(texts):
+        samples.append((vocabulary.encode(text), dataset[index][1]))
+    loader = DataLoader(samples, 16, shuffle=True, collate_fn=pad_texts)
+    tell_batch(["words", "lengths", "classes"], next(iter(loader)))
+    figure, panels = nine_panels()
+    for index, panel in zip(spread(range(len(good))), panels, strict=False):
+        title(panel, f"{labels[index]}\n{good[index].name}")
+        begin = textwrap.fill(texts[index][:240], 34)
+        panel.text(0, 0.95, begin, fontsize=8, va="top", parse_math=False)
+    save_nine(figure, "dataloader_own_texts", figures)
+
+
+def read_texts(dataset: TextFolder) -> tuple[list[Path], list[str], list[str]]:
+    """Return the files that can be read, their texts, and faults."""
+    good = []
+    texts = []
+    faults = []
+    empty = []
+    marked = 0
+    for index, path in enumerate(dataset.paths):
+        try:
+            text, _ = dataset[index]
+            if "\0" in text:
+                raise ValueError(f"{path}: NUL in it, no text or UTF-16")
+        except (OSError, ValueError) as error:
+            faults.append(f"{error}{what_it_is(path)}")
+            continue
+        good.append(path)
+        texts.append(text)
+        marked += path.read_bytes().startswith(b"\xef\xbb\xbf")
+        if not text.strip():
+            empty.append(str(path))
+    tell("read as", f"{len(good):,} of UTF-8, {marked:,} with a mark taken off")
+    if any("not UTF-8" in fault for fault in faults):
+        tell("", "others: open(path, encoding=...), such as cp950 or cp1252,")
+        tell("", "and save them as UTF-8")
+    if empty:
+        tell_some("empty", empty)
+    return good, texts, faults
+
+
+def tell_words(texts: list[str]) -> Vocabulary:
+    """Print lengths and words of texts, and return their vocabulary."""
+    counts = collections.Counter()
+    lengths = []
+    for text in texts:
+        tokens = tokens_of(text)
+        counts.update(tokens)
+        lengths.append(len(tokens))
+    signs = sorted(len(text) for text in texts)
+    text = f"{signs[0]:,}..{signs[-1]:,} characters"
+    tell("lengths", f"{text}, median {signs[len(signs) // 2]:,}")
+    lengths.sort()
+    text = f"{lengths[0]:,}..{lengths[-1]:,} words and signs"
+    tell("", f"{text}, median {lengths[len(lengths) // 2]:,}")
+    once = sum(count == 1 for count in counts.values())
+    tell("words", f"{len(counts):,} different ones, {once:,} stand once")
+    often = [f"{word!r} {count:,}" for word, count in counts.most_common(6)]
+    tell("", f"most frequent: {', '.join(often)}")
+    chinese = sum("\u3040" <= sign <= "\u9fff" for sign in "".join(texts))
+    if chinese > 0.2 * sum(signs):
+        text = "Chinese or Japanese has no spaces between words:"
+        tell("", f"{text} list(text) instead of tokens_of(text)")
+    return Vocabulary(texts)
 
 
 def rows_of(flag: str, path: Path) -> list[list[str]]:
@@ -3309,260 +3530,6 @@ def show_images(part: Subset, found: ImageNotes, figures: Path) -> None:
     save_nine(figure, "dataloader_own_images", figures)
 
 
-def title(panel: plt.Axes, text: str) -> None:
-    """Set a title as it is, without mathematics, in fonts that may have it."""
-    known = matplotlib.font_manager.get_font_names()
-    wanted = ["DejaVu Sans", "Microsoft JhengHei", "PingFang TC"]
-    wanted += ["Noto Sans CJK TC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"]
-    fonts = [name for name in wanted if name in known]
-    lines = [line[:28] for line in text.splitlines()]
-    panel.set_title("\n".join(lines), fontsize=9, fontfamily=fonts)
-    panel.title.set_parse_math(False)
-
-
-def save_nine(figure: Figure, name: str, figures: Path) -> None:
-    """Save a figure, also where no font here has all letters of a title."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        save_figure(figure, name, figures)
-
-
-def report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Look at the data that the flags name; no lesson runs."""
-    asked = [args.images, args.sounds, args.texts, args.table]
-    if sum(path is not None for path in asked) > 1:
-        flags = "--images, --sounds, --texts, --table"
-        parser.error(f"a report is on one of {flags} at a time")
-    if args.labels and not args.images:
-        parser.error("argument --labels: needs --images, the folder of files")
-    if args.label_column is not None and not (args.labels or args.table):
-        parser.error("argument --label-column: needs --labels or --table")
-    if args.only or args.step or args.list:
-        parser.error("a report comes alone, without --only, --step, --list")
-    try:
-        if args.images:
-            table, column = args.labels, args.label_column
-            look_at_images(args.images, table, column, args.figures)
-        elif args.sounds:
-            look_at_sounds(args.sounds, args.figures)
-        elif args.texts:
-            look_at_texts(args.texts, args.figures)
-        else:
-            look_at_table(args.table, args.label_column, args.figures)
-        if args.show:
-            plt.show()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # as in `| head`: enough was read
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-
-
-def only_ending(
-    flag: str, folder: Path, paths: list[Path], ending: str
-) -> list[Path]:
-    """Return the files CLASS/NAME with this ending; the others are told."""
-    kept = []
-    left_out = []
-    for path in paths:
-        direct = path.parent.parent == folder
-        if direct and path.suffix.lower() == ending:
-            kept.append(path)
-        else:
-            left_out.append(str(path))
-    if left_out:
-        tell_some("left out", left_out)
-        tell("", f"because they are not CLASS/NAME{ending}")
-    if not kept:
-        name = folder / f"CLASS/NAME{ending}"
-        raise SystemExit(f"{flag} {folder}: there is no file {name}")
-    return kept
-
-
-class SoundNotes:
-    """What a look at many WAV files finds, file by file."""
-
-    def __init__(self):
-        self.good = []  # paths
-        self.faults = []
-        self.rates = collections.Counter()
-        self.formats = collections.Counter()
-        self.seconds = []
-        self.spans = []
-        self.silent = []
-        self.clipped = []
-
-    def look(self, path: Path) -> None:
-        """Read one file, and note what it is."""
-        try:
-            samples, rate = read_wav(path)
-            if not samples.isfinite().all():
-                raise ValueError(f"{path}: nan or inf in it")
-        except (OSError, ValueError, struct.error) as error:
-            self.faults.append(f"{error}{what_it_is(path)}")
-            return
-        self.good.append(path)
-        self.rates[rate] += 1
-        data = path.read_bytes()
-        head = struct.unpack_from("<HHIIHH", data, data.index(b"fmt ") + 8)
-        self.formats[f"of {head[5]} bits"] += 1
-        if samples.shape[1] > 1:
-            text = f"of {samples.shape[1]} channels, their mean is taken"
-            self.formats[text] += 1
-        self.seconds.append(len(samples) / rate)
-        low, high = samples.min().item(), samples.max().item()
-        self.spans.extend([low, high])
-        if low == high:
-            self.silent.append(str(path))
-        # Several samples at the limit: the recording was too loud.
-        if (samples.abs() >= 0.999).sum() > 3:
-            self.clipped.append(str(path))
-
-    def tell(self) -> None:
-        """Print what was found."""
-        rate = self.rates.most_common(1)[0][0]
-        shown = collections.Counter()
-        for other, count in self.rates.items():
-            shown[f"of {other:,} samples a second"] = count
-        tell("rates", listed(shown))
-        if len(shown) > 1:
-            tell("", f"resampled to {rate:,}, the most frequent")
-        tell("read as", listed(self.formats))
-        middle = sorted(self.seconds)[len(self.seconds) // 2]
-        text = f"{min(self.seconds):.3g}..{max(self.seconds):.3g} s"
-        total = sum(self.seconds)
-        tell(
-            "lengths", f"{text}, median {middle:.3g} s, together {total:,.0f} s"
-        )
-        tell("values", f"{min(self.spans):.3f}..{max(self.spans):.3f}")
-        if max(map(abs, self.spans)) > 1:
-            tell("", "floats beyond -1..1: divide them")
-        if self.silent:
-            tell_some("silent", self.silent)
-        if self.clipped:
-            tell_some("clipped", self.clipped)
-
-
-def look_at_sounds(folder: Path, figures: Path) -> None:
-    """Print a report on WAV files in a folder for each class."""
-    folder = need_folder("--sounds", folder)
-    paths, _ = files_of_classes("--sounds", folder)
-    paths = only_ending("--sounds", folder, paths, ".wav")
-    found = SoundNotes()
-    for path in paths:
-        found.look(path)
-    tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
-    tell_some("faults", found.faults)
-    if not found.good:
-        raise SystemExit(f"--sounds {folder}: no WAV file can be read")
-    classes = sorted({class_of(path, folder) for path in paths})
-    labels = [class_of(path, folder) for path in found.good]
-    tell_classes(labels, classes)
-    found.tell()
-    tell_repeats(found.good, labels)
-
-    rate = found.rates.most_common(1)[0][0]
-    dataset = SoundFolder(folder, rate, classes)
-    dataset.paths = found.good
-    loader = DataLoader(dataset, 16, shuffle=True, collate_fn=pad_sounds)
-    tell_batch(["waveforms", "lengths", "classes"], next(iter(loader)))
-    figure, panels = nine_panels()
-    for index, panel in zip(spread(range(len(dataset))), panels, strict=False):
-        waveform, label = dataset[index]
-        seconds = torch.arange(len(waveform)) / rate
-        panel.axis("on")
-        panel.plot(seconds.tolist(), waveform.tolist(), linewidth=0.5)
-        panel.set(ylim=(-1, 1), xlabel="seconds")
-        title(panel, f"{classes[label]}\n{dataset.paths[index].name}")
-    save_nine(figure, "dataloader_own_sounds", figures)
-
-
-def look_at_texts(folder: Path, figures: Path) -> None:
-    """Print a report on UTF-8 texts in a folder for each class."""
-    folder = need_folder("--texts", folder)
-    paths, _ = files_of_classes("--texts", folder)
-    paths = only_ending("--texts", folder, paths, ".txt")
-    classes = sorted({class_of(path, folder) for path in paths})
-    dataset = TextFolder(folder, classes)
-    dataset.paths = paths
-    good, texts, faults = read_texts(dataset)
-    tell("samples", f"{len(good):,} can be read of {len(paths):,}")
-    tell_some("faults", faults)
-    if not good:
-        raise SystemExit(f"--texts {folder}: no file can be read as UTF-8")
-    dataset.paths = good
-    labels = [class_of(path, folder) for path in good]
-    tell_classes(labels, classes)
-    vocabulary = tell_words(texts)
-    tell_repeats(good, labels)
-    samples = []
-    for index, text in enumerate(texts):
-        samples.append((vocabulary.encode(text), dataset[index][1]))
-    loader = DataLoader(samples, 16, shuffle=True, collate_fn=pad_texts)
-    tell_batch(["words", "lengths", "classes"], next(iter(loader)))
-    figure, panels = nine_panels()
-    for index, panel in zip(spread(range(len(good))), panels, strict=False):
-        title(panel, f"{labels[index]}\n{good[index].name}")
-        begin = textwrap.fill(texts[index][:240], 34)
-        panel.text(0, 0.95, begin, fontsize=8, va="top", parse_math=False)
-    save_nine(figure, "dataloader_own_texts", figures)
-
-
-def read_texts(dataset: TextFolder) -> tuple[list[Path], list[str], list[str]]:
-    """Return the files that can be read, their texts, and faults."""
-    good = []
-    texts = []
-    faults = []
-    empty = []
-    marked = 0
-    for index, path in enumerate(dataset.paths):
-        try:
-            text, _ = dataset[index]
-            if "\0" in text:
-                raise ValueError(f"{path}: NUL in it, no text or UTF-16")
-        except (OSError, ValueError) as error:
-            faults.append(f"{error}{what_it_is(path)}")
-            continue
-        good.append(path)
-        texts.append(text)
-        marked += path.read_bytes().startswith(b"\xef\xbb\xbf")
-        if not text.strip():
-            empty.append(str(path))
-    tell("read as", f"{len(good):,} of UTF-8, {marked:,} with a mark taken off")
-    if any("not UTF-8" in fault for fault in faults):
-        tell("", "others: open(path, encoding=...), such as cp950 or cp1252,")
-        tell("", "and save them as UTF-8")
-    if empty:
-        tell_some("empty", empty)
-    return good, texts, faults
-
-
-def tell_words(texts: list[str]) -> Vocabulary:
-    """Print lengths and words of texts, and return their vocabulary."""
-    counts = collections.Counter()
-    lengths = []
-    for text in texts:
-        tokens = tokens_of(text)
-        counts.update(tokens)
-        lengths.append(len(tokens))
-    signs = sorted(len(text) for text in texts)
-    text = f"{signs[0]:,}..{signs[-1]:,} characters"
-    tell("lengths", f"{text}, median {signs[len(signs) // 2]:,}")
-    lengths.sort()
-    text = f"{lengths[0]:,}..{lengths[-1]:,} words and signs"
-    tell("", f"{text}, median {lengths[len(lengths) // 2]:,}")
-    once = sum(count == 1 for count in counts.values())
-    tell("words", f"{len(counts):,} different ones, {once:,} stand once")
-    tell("", f"most frequent: {listed(counts, most=5)}")
-    chinese = sum("\u3040" <= sign <= "\u9fff" for sign in "".join(texts))
-    if chinese > 0.2 * sum(signs):
-        text = "Chinese or Japanese has no spaces between words:"
-        tell("", f"{text} list(text) instead of tokens_of(text)")
-    return Vocabulary(texts)
-
-
 def number_of(cell: str) -> float:
     """Return the number in a cell; nan for a text, inf, or nothing."""
     try:
@@ -3659,8 +3626,11 @@ def tell_text_columns(
         tell("", "a column of few words: number them, then F.one_hot")
 
 
-def tell_repeated_rows(rows: list[list[str]]) -> None:
-    """Print which rows are there twice, and which have another y (the last)."""
+def tell_repeated_rows(rows: list[list[str]], regression: bool) -> None:
+    """Print which rows are there twice, and which have another y (the last).
+
+    Two flats of one size may differ in price; one flower has one class.
+    """
     first = {}
     repeated = []
     contradicting = []
@@ -3674,7 +3644,8 @@ def tell_repeated_rows(rows: list[list[str]]) -> None:
         else:
             contradicting.append(f"{first[key]} and {y}: {text}")
     tell_some("repeated", repeated)
-    tell_some("contradict", contradicting)
+    if not regression:
+        tell_some("contradict", contradicting)
 
 
 def head_of_table(
@@ -3776,7 +3747,7 @@ def show_table(
     names = [columns[n] for n in numbers]
     values = torch.tensor([list(map(float, row[:-1])) for row in kept])
     tell_number_columns(names, values)
-    tell_repeated_rows(kept)
+    tell_repeated_rows(kept, regression=classes is None)
     header = [*map(str, numbers), "y"]
     dataset = NumberTable([header, *kept], "y", classes=classes)
     tell("batch", "x has mean 0 and std 1 in each column")
@@ -3793,6 +3764,39 @@ def show_table(
             panel.plot(values[:, place].tolist(), dataset.y.tolist(), ".")
         title(panel, names[place])
     save_nine(figure, "dataloader_own_table", figures)
+
+
+def report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Look at the data that the flags name; no lesson runs."""
+    asked = [args.images, args.sounds, args.texts, args.table]
+    if sum(path is not None for path in asked) > 1:
+        flags = "--images, --sounds, --texts, --table"
+        parser.error(f"a report is on one of {flags} at a time")
+    if args.labels and not args.images:
+        parser.error("argument --labels: needs --images, the folder of files")
+    if args.label_column is not None and not (args.labels or args.table):
+        parser.error("argument --label-column: needs --labels or --table")
+    if args.only or args.step or args.list:
+        parser.error("a report comes alone, without --only, --step, --list")
+    try:
+        if args.images:
+            table, column = args.labels, args.label_column
+            look_at_images(args.images, table, column, args.figures)
+        elif args.sounds:
+            look_at_sounds(args.sounds, args.figures)
+        elif args.texts:
+            look_at_texts(args.texts, args.figures)
+        else:
+            look_at_table(args.table, args.label_column, args.figures)
+        if args.show:
+            plt.show()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # as in `| head`: enough was read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 # %%
