@@ -3053,15 +3053,19 @@ def nine_panels() -> tuple[Figure, list]:
     return figure, list(panels.flat)
 
 
-def title(panel: plt.Axes, text: str) -> None:
-    """Set a title as it is, without mathematics, in fonts that may have it."""
+def fonts_of_many_scripts() -> list[str]:
+    """Return fonts that are here, together with letters of many scripts."""
     known = matplotlib.font_manager.get_font_names()
     wanted = ["DejaVu Sans", "Microsoft JhengHei", "PingFang TC"]
     wanted += ["Noto Sans CJK TC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"]
-    fonts = [name for name in wanted if name in known]
+    return [name for name in wanted if name in known]
+
+
+def title(panel: plt.Axes, text: str) -> None:
+    """Set a title as it is: a $ begins no formula."""
     lines = [line[:28] for line in text.splitlines()]
-    panel.set_title("\n".join(lines), fontsize=9, fontfamily=fonts)
-    panel.title.set_parse_math(False)
+    panel.set_title("\n".join(lines), fontsize=9)
+    panel.title.set(parse_math=False, fontfamily=fonts_of_many_scripts())
 
 
 def save_nine(figure: Figure, name: str, figures: Path) -> None:
@@ -3217,7 +3221,8 @@ def look_at_texts(folder: Path, figures: Path) -> None:
     for index, panel in zip(spread(range(len(good))), panels, strict=False):
         title(panel, f"{labels[index]}\n{good[index].name}")
         begin = textwrap.fill(texts[index][:240], 34)
-        panel.text(0, 0.95, begin, fontsize=8, va="top", parse_math=False)
+        words = panel.text(0, 0.95, begin, fontsize=8, va="top")
+        words.set(parse_math=False, fontfamily=fonts_of_many_scripts())
     save_nine(figure, "dataloader_own_texts", figures)
 
 
