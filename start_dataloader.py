@@ -2927,7 +2927,7 @@ def notes_on_image(path: Path) -> tuple[list[str], list[float]]:
             if file.mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
                 notes = ["alpha on white"]
             if file.mode[0] in "IF":
-                notes = ["16 bits or more, each file stretched to 0..255"]
+                notes = ["of 16 bits or more, each file stretched to 0..255"]
                 values = np.array(file, dtype=np.float64)
                 values = np.nan_to_num(values, posinf=0, neginf=0)
                 span = [values.min(), values.max()]

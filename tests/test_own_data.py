@@ -181,6 +181,8 @@ def test_nested_folders_are_of_the_class_above(look):
 def test_a_linked_class_folder(look):
     paint("elsewhere/a.png")
     paint("pets/dog/c.png")
+    if os.name == "nt":
+        pytest.skip("links need a right there")
     Path("pets/cat").symlink_to(Path("elsewhere").absolute())
     says(look("--images", "pets"), classes="2: cat 1, dog 1")
 
@@ -224,12 +226,10 @@ def test_classes_that_are_numbers_are_in_their_order(look):
 
 
 def test_names_of_classes(look):
-    for name in ("Cat", "cat", "\u8c93 $x$", "a_b^c$"):
+    for name in ("cat", "\u8c93 $x$", "a_b^c$"):
         paint(f"pets/{name}/a.png")
-    says(
-        look("--images", "pets"), classes=["4: Cat 1, a_b^c$ 1, cat 1, \u8c93"]
-    )
-    says(look("--images", "pets"), classes="'cat': 2 classes that differ")
+    classes = "3: a_b^c$ 1, cat 1, \u8c93 $x$ 1"
+    says(look("--images", "pets"), classes=classes)
 
 
 def test_a_thousand_classes_are_a_few_lines(look):
@@ -270,3 +270,177 @@ def test_images_of_many_sizes(look):
 def test_an_image_of_one_pixel(look):
     paint("pets/cat/a.png", size=(1, 1))
     says(look("--images", "pets"), batch="(1, 3, 1, 1)", one_colour="a.png")
+
+
+# Images, as they are.
+
+
+def ramp(mode: str) -> Image.Image:
+    """Return 64 x 32 pixels from black on the left to white on the right."""
+    image = Image.linear_gradient("L").rotate(90).resize((64, 32))
+    if mode.startswith("I"):  # 16 bits: 256 times as much
+        sixteen = [value << 8 for value in image.tobytes()]
+        image = Image.frombytes(
+            "I;16", (64, 32), struct.pack("<2048H", *sixteen)
+        )
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "words"),
+    [
+        ("RGB", "x.jpg", "1 RGB"),
+        ("1", "x.png", "1 black and white to RGB"),
+        ("L", "x.png", "1 grey to RGB"),
+        ("P", "x.gif", "1 palette to RGB"),
+        ("LA", "x.png", "1 alpha on white"),
+        ("RGBA", "x.png", "1 alpha on white"),
+        ("CMYK", "x.jpg", "1 CMYK to RGB"),
+        ("CMYK", "x.tif", "1 CMYK to RGB"),
+        ("I;16", "x.png", "1 of 16 bits or more"),
+        ("I;16", "x.tif", "in files of 16 bits or more: 512..64768"),
+        ("I", "x.tif", "1 of 16 bits or more"),
+        ("F", "x.tif", "stretched to 0..255 values"),
+    ],
+)
+def test_image_of_another_mode(mode, name, words, look):
+    path = put(f"mine/ramp/{name}")
+    ramp(mode).save(path)
+    outcome = look("--images", "mine")
+    says(outcome, read_as=words, sizes="1 of 64 x 32", samples="1 can be")
+    image = script.read_image(path)
+    assert image.mode == "RGB"
+    # Black is black, white is white, and grey lies between.
+    red = image.resize((4, 1)).getchannel("R").tobytes()
+    assert list(red) == pytest.approx([32, 96, 160, 224], abs=16)
+
+
+def test_alpha_is_white_in_a_palette_as_well(look):
+    path = put("mine/disc/x.gif")
+    image = Image.new("P", (4, 4), 0)
+    image.putpixel((1, 1), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.save(path, transparency=0)
+    says(look("--images", "mine"), read_as="1 alpha on white")
+    assert script.read_image(path).getpixel((0, 0)) == (255, 255, 255)
+    assert script.read_image(path).getpixel((1, 1)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_image_that_its_camera_turned(suffix, look):
+    exif = Image.Exif()
+    exif[0x112] = 6  # a quarter to the right, when it is shown
+    ramp("L").save(put(f"mine/ramp/x.{suffix}"), exif=exif)
+    outcome = look("--images", "mine")
+    says(outcome, sizes="1 of 32 x 64", read_as="1 turned upright by EXIF")
+
+
+def test_sixteen_bits_that_use_few_values(look):
+    values = Image.frombytes("I;16", (2, 1), struct.pack("<2H", 291, 694))
+    values.save(put("mine/cell/x.png"))
+    says(look("--images", "mine"), read_as=": 291..694", pixels="0..255")
+
+
+def test_floats_with_nan_and_inf(look):
+    numbers = struct.pack("<4f", float("nan"), float("inf"), 2.0, 4.0)
+    image = Image.frombytes("F", (2, 2), numbers)
+    image.save(put("mine/cell/x.tif"))
+    says(look("--images", "mine"), read_as=": 0..4", pixels="bytes 0..255")
+
+
+def test_an_animation(look):
+    frames = [Image.new("L", (5, 4), level) for level in (10, 90)]
+    path = put("mine/run/x.gif")
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    says(look("--images", "mine"), read_as="1 the first of several frames")
+
+
+def test_an_image_of_one_colour(look):
+    Image.new("L", (5, 4), 7).save(put("mine/blank/x.png"))
+    says(look("--images", "mine"), one_colour="1 ", pixels="bytes 7..7")
+
+
+def test_a_name_without_an_ending(look):
+    paint("mine/cat/a.png").rename("mine/cat/image0001")
+    says(look("--images", "mine"), samples="1 can be read of 1")
+
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no format that Pillow reads (it is empty)"),
+        (b"<!DOCTYPE html><html>", "an HTML page"),
+        (b"\n<html><body>404", "an HTML page"),
+        (b"\0\0\0\x18ftypheic" + bytes(80), "HEIC: save it as JPEG"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"%PDF-1.7", "it is a PDF"),
+        (b"file,label\na.png,cat\n", "no format that Pillow reads"),
+        (PNG_HEAD + bytes(99), "x.jpg: "),
+        (PNG_HEAD + b"\0\0\0\rIHDR" + bytes(60), "x.jpg: "),
+        (b"BM" + bytes(99), "x.jpg: "),
+        (b"II*\0" + bytes(99), "x.jpg: "),
+        (b"\xff\xd8\xff\xe0" + bytes(99), "x.jpg: "),
+        (b"GIF89a" + bytes(range(99)), "x.jpg: "),
+        (b"P6 9 9 255 short", "not a whole image"),
+        (b"P6 x y z", "x.jpg: "),
+        (b"P6 65000 65000 255 ", "pixels"),
+    ],
+    ids=[
+        *("empty", "html", "html 2", "heic", "git lfs", "pdf", "csv", "zeros"),
+        *("zero size", "bmp", "tiff", "jpeg", "gif", "ppm", "ppm head", "huge"),
+    ],
+)
+def test_no_image(content, words, look):
+    paint("mine/cat/a.png")
+    path = put("mine/cat/x.jpg", content).absolute()
+    outcome = look("--images", "mine")
+    says(outcome, samples="1 can be read of 2", faults=[f"1 {path}: ", words])
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tif", "bmp"])
+def test_a_truncated_image(suffix, look):
+    paint("mine/cat/a.png")
+    path = put(f"mine/cat/x.{suffix}")
+    image = Image.effect_noise((64, 64), 90)
+    image.convert("RGB").save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    outcome = look("--images", "mine")
+    says(outcome, samples="1 can be read of 2", faults="not a whole image")
+
+
+def test_no_image_can_be_read(look):
+    for number in range(5):
+        put(f"mine/cat/{number}.png", b"GIF89a, no more")
+    status, output, errors = look("--images", "mine")
+    assert status == 1 and errors.count("\n") == 1
+    assert str(Path("mine").absolute()) in errors
+    assert "no image in it can be read" in errors
+    assert "cat/2.png" in output and "and 2 more" in output
+
+
+def test_a_broken_link_and_a_folder_named_as_a_file(look):
+    paint("mine/cat/a.png")
+    Path("mine/cat/folder.png").mkdir()
+    if os.name != "nt":
+        Path("mine/cat/x.png").symlink_to("nowhere.png")
+        says(look("--images", "mine"), faults="x.png: No such file")
+    says(look("--images", "mine"), classes="1: cat 1")
+
+
+@pytest.mark.skipif(not CIFAR.is_dir(), reason="no shared/data/cifar10-sample")
+def test_real_photographs(look):
+    names = "airplane automobile bird cat deer dog frog horse ship truck"
+    says(
+        look("--images", str(CIFAR)),
+        samples="2,500 can be read of 2,500",
+        faults="none",
+        classes="10: " + ", ".join(f"{name} 250" for name in names.split()),
+        sizes="2,500 of 32 x 32",
+        read_as="2,500 RGB",
+        # Of all of CIFAR-10 0.491, 0.482, 0.447 and 0.247, 0.243, 0.262.
+        pixels=["mean 0.492, 0.483, 0.446", "std  0.244, 0.242, 0.260"],
+        repeated="none",
+    )
