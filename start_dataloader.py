@@ -2948,7 +2948,7 @@ class ImageNotes:
         self.notes = collections.Counter()
         self.spans = []
         self.plain = []  # files of one colour
-        self.histogram = torch.zeros(3, 256, dtype=torch.long)
+        self.histogram = np.zeros((3, 256), dtype=np.int64)
 
     def look(self, index: int, path: Path) -> None:
         """Read one file, and note what it is."""
@@ -2962,9 +2962,8 @@ class ImageNotes:
         self.sizes[image.size] += 1
         self.notes.update(notes)
         self.spans.extend(span)
-        histogram = torch.tensor(image.histogram()).view(3, 256)
-        self.histogram += histogram
-        if (histogram > 0).sum(dim=1).max() == 1:
+        self.histogram += np.array(image.histogram()).reshape(3, 256)
+        if all(low == high for low, high in image.getextrema()):
             self.plain.append(str(path))
 
     def tell(self) -> None:
@@ -2981,15 +2980,15 @@ class ImageNotes:
         if self.spans:
             text = f"{min(self.spans):g}..{max(self.spans):g}"
             tell("", f"values in files of 16 bits or more: {text}")
-        count = self.histogram.sum(dim=1)
-        values = torch.arange(256) / 255
-        mean = (self.histogram * values).sum(dim=1) / count
-        square = (self.histogram * values**2).sum(dim=1) / count
-        std = (square - mean**2).clamp(min=0).sqrt()
-        used = self.histogram.sum(dim=0).nonzero()
-        tell("pixels", f"bytes {used.min()}..{used.max()}; divided by 255:")
+        count = self.histogram.sum(axis=1)
+        values = np.arange(256) / 255
+        mean = (self.histogram * values).sum(axis=1) / count
+        square = (self.histogram * values**2).sum(axis=1) / count
+        std = np.sqrt((square - mean**2).clip(min=0))
+        used = self.histogram.sum(axis=0).nonzero()[0]
+        tell("pixels", f"bytes {used[0]}..{used[-1]}; divided by 255:")
         for name, numbers in [("mean", mean), ("std", std)]:
-            red, green, blue = numbers.tolist()
+            red, green, blue = numbers
             tell("", f"{name:4} {red:.3f}, {green:.3f}, {blue:.3f}")
         if self.plain:
             tell_some("one colour", self.plain)
