@@ -2686,7 +2686,8 @@ def read_rows(path: Path) -> list[list[str]]:
         lines = io.StringIO(text, newline="")  # all ends of lines
         first_line = next(filter(str.strip, text.splitlines()), "")
         separator = max(",;\t", key=first_line.count)
-        rows = list(csv.reader(lines, delimiter=separator))
+        form = {"delimiter": separator, "skipinitialspace": True}
+        rows = list(csv.reader(lines, **form))
     except UnicodeError:
         text = "not UTF-8 text: save it as CSV UTF-8"
         raise ValueError(f"{path}: {text}") from None

@@ -1,6 +1,7 @@
 """Folders, tables, images, sounds and texts as people have them."""
 
 import itertools
+import math
 import os
 import struct
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import refused, survived
+from matplotlib.figure import Figure
 from PIL import Image
 
 import start_dataloader as script
@@ -18,9 +20,14 @@ CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10-sample"
 
 @pytest.fixture
 def look(command_line, monkeypatch):
-    """Return a caller of a report in an empty folder; it writes no figure."""
-    names = []
-    monkeypatch.setattr(script, "save_nine", lambda *args: names.append(args))
+    """Return a caller of a report in an empty folder.
+
+    Nine panels take longer than all the rest: here they are one, unsaved.
+    """
+    figure = Figure()
+    one_panel = figure, [figure.subplots()]
+    monkeypatch.setattr(script, "nine_panels", lambda: one_panel)
+    monkeypatch.setattr(script, "save_nine", lambda *args: None)
 
     def call(*flags):
         return command_line("start_dataloader", "--device", "cpu", *flags)
@@ -444,3 +451,545 @@ def test_real_photographs(look):
         pixels=["mean 0.492, 0.483, 0.446", "std  0.244, 0.242, 0.260"],
         repeated="none",
     )
+
+
+# Images, and a table of their labels.
+
+MINE = ("--images", "mine", "--labels", "mine.csv")
+
+
+@pytest.fixture
+def mine(look):
+    """Return a caller with images a.png to d.png and a table's content."""
+    for name in "abcd":
+        paint(f"mine/{name}.png")
+
+    def call(content, *flags):
+        put("mine.csv", content)
+        return look(*MINE, *flags)
+
+    return call
+
+
+CAT_AND_DOG = "a.png,cat\nb.png,dog\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        (CAT_AND_DOG, "none, row 1 is a sample"),
+        (f"file,label\n{CAT_AND_DOG}", "file, label"),
+        (f"\ufeff{CAT_AND_DOG}", "none"),
+        (
+            f"\ufefffile,label\n{CAT_AND_DOG}".replace("\n", "\r\n"),
+            "file, label",
+        ),
+        ("a.png,cat\rb.png,dog", "none"),
+        ('"a.png" , "cat"\n\n"b.png","dog"\n,\n', "none"),
+        ("a.png;cat\nb.png;dog\n", "none"),
+        ("a.png\tcat\nb.png\tdog\n", "none"),
+        ("cat,a.png\ndog,b.png\n", "none"),
+        ("label,file\ncat,a.png\ndog,b.png\n", "label, file"),
+        (f"image.name,label\n{CAT_AND_DOG}", "image.name, label"),
+        (f"\u6a94\u540d,\u985e\u5225\n{CAT_AND_DOG}", "\u6a94\u540d, "),
+        ("a.png,cat,\nb.png,dog,\n", "none"),
+        ("id,breed\na,cat\nb,dog\n", "id, breed"),
+        (",file,label\n0,a.png,cat\n1,b.png,dog\n", "1, file, label"),
+        ("photos/a.png,cat\n/tmp/photos/b.png,dog\n", "none"),
+        (".\\a.png,cat\nphotos\\b.png,dog\n", "none"),
+        ("./a.png,cat\n./b.png,dog\n", "none"),
+        ("path,split,label\na.png,train,cat\nb.png,train,dog", "path, split"),
+        ("file,split,Class\na.png,x,cat\nb.png,x,dog\n", "file, split, Class"),
+    ],
+    ids=[
+        *("plain", "header", "BOM", "BOM, CRLF, header", "CR", "quotes"),
+        *("semicolons", "tabs", "label first", "header, label first"),
+        *("dotted header", "Chinese header", "comma at the end"),
+        *("no endings", "numbered by pandas", "more folders", "Windows"),
+        *("dots", "split and label", "capital Class"),
+    ],
+)
+def test_table_as_programs_write_it(content, header, mine):
+    outcome = mine(content)
+    says(outcome, samples="2 can be read of 2", faults="none", header=header)
+    says(outcome, classes="2: cat 1, dog 1", not_listed=["2 ", "c.png"])
+
+
+def test_columns_of_boxes(mine):
+    """The second column is the width, and an image may have several rows."""
+    head = "filename,width,height,class,xmin,ymin,xmax,ymax"
+    rows = "a.png,9,7,cat,0,0,3,3\na.png,9,7,cat,4,4,6,6\nb.png,9,7,dog,0,0,2,2"
+    outcome = mine(f"{head}\n{rows}\n")
+    says(outcome, columns="files in 'filename', labels in 'class' boxes: ")
+    says(outcome, rows="3, of 2 files", classes="2: cat 2, dog 1")
+    says(outcome, repeated="a.png in several rows", contradict="none")
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "words"),
+    [
+        (
+            "a.png,train,cat\nb.png,test,dog\n",
+            [],
+            ["--label-column", "1, 2, 3"],
+        ),
+        ("file,a,b\na.png,x,y\n", [], ["which column", "file, a, b"]),
+        (CAT_AND_DOG, ["--label-column", "x"], ["no columns 'x'", "has 1, 2"]),
+        ("file,x,x\na.png,1,2\n", ["--label-column", "x"], ["2 columns 'x'"]),
+        ("file,X\na.png,1\n", ["--label-column", "x"], ["it has file, X"]),
+    ],
+)
+def test_which_column_has_the_labels(content, flags, words, mine):
+    refused(mine(content, *flags), 1, "mine.csv", *words)
+
+
+def test_the_label_column_is_named(mine):
+    content = "file,kind,sex\na.png,cat,f\nb.png,dog,m\n"
+    outcome = mine(content, "--label-column", "sex")
+    says(outcome, columns="labels in 'sex'", classes="f 1, m 1")
+    outcome = mine(content.partition("\n")[2], "--label-column", "3")
+    says(outcome, columns="labels in '3'", classes="f 1, m 1")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["there is no row in it"]),
+        (b"\n\n , \n", ["there is no row in it"]),
+        (b"file,label\n", ["no row names a file"]),
+        (b"a.png\nb.png\n", ["one column alone", "'a.png'", "semicolons"]),
+        (b"a.png|cat\nb.png|dog\n", ["'a.png|cat'", "tabs"]),
+        ("a.png,cat\n".encode("utf-16"), ["not UTF-8", "save it as CSV UTF-8"]),
+        ("a.png,cat\n".encode("utf-16-le"), ["not UTF-8"]),
+        ("a.png,\u8c93\n".encode("cp950"), ["not UTF-8"]),
+        (b"PK\x03\x04" + bytes(80), ["an Excel workbook", "CSV UTF-8"]),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", ["not UTF-8"]),
+        (b"a.png,cat\n" + b"x" * 200_000 + b",dog\n", ["field larger"]),
+        (b"x.png,cat\ny.png,dog\n", ["no row names a file", "there: a.png"]),
+    ],
+)
+def test_table_that_is_none(content, words, mine):
+    where = f"--labels {Path('mine.csv').absolute()}"
+    refused(mine(content), 1, where, *words)
+
+
+def test_table_that_is_missing_or_a_folder(mine, look):
+    mine(CAT_AND_DOG)
+    for wrong in ("missing.csv", "mine"):
+        refused(look(*MINE[:3], wrong), 1, "--labels", wrong)
+
+
+def test_a_folder_without_a_file_for_a_table(look):
+    Path("mine").mkdir()
+    put("mine.csv", CAT_AND_DOG)
+    refused(look(*MINE), 1, "there is no file in it")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("lost.png,cat", ["row 3: no such file", "mine/lost.png"]),
+        ("c.png,", ["row 3: no label: c.png"]),
+        ("c.png", ["row 3: no label: c.png"]),
+        (",dog", ["row 3: no such file"]),
+        ("x" * 300 + ".png,cat", ["row 3: no such file", "x.png"]),
+        ("../mine.csv,cat", ["row 3: no such file"]),
+    ],
+)
+def test_a_row_with_a_fault(row, words, mine):
+    outcome = mine(f"{CAT_AND_DOG}{row}\n")
+    where = f"1 {Path('mine.csv').absolute()}, "
+    says(outcome, samples="2 can be read of 2", faults=[where, *words])
+
+
+def test_a_first_row_whose_file_is_missing_is_no_header(mine):
+    says(mine(f"lost.png,cat\n{CAT_AND_DOG}"), header="none", faults="row 1")
+    says(mine("a1,cat\nb,dog\nc,cat\n"), header="none", faults="row 1")
+
+
+def test_duplicate_and_contradictory_rows(mine):
+    outcome = mine(f"{CAT_AND_DOG}a.png,cat\nb.png,cat\n")
+    says(outcome, repeated=["1 ", "a.png in several rows"])
+    says(outcome, contradict=["1 dog and cat: ", "b.png in several rows"])
+    says(outcome, rows="4, of 2 files", samples="4 can be read of 4")
+
+
+def test_labels_in_other_capitals(mine):
+    outcome = mine("a.png,Cat\nb.png,cat\n")
+    says(outcome, classes="'cat': 2 classes that differ in capitals alone")
+
+
+def test_names_in_other_scripts(mine):
+    paint("mine/\u8c93/\u5927 1.png")
+    paint("mine/cafe\u0301.png")  # as macOS stores it
+    content = "\u8c93/\u5927 1.png,\u8c93\ncaf\xe9.png,caf\xe9\n"
+    says(mine(content), classes="2: caf\xe9 1, \u8c93 1", faults="none")
+
+
+def test_a_file_of_another_folder_is_not_taken_for_it(mine):
+    paint("mine/dog/1.png")
+    outcome = mine(f"{CAT_AND_DOG}cat/1.png,cat\n")
+    says(outcome, samples="2 can be read of 2", faults="mine/cat/1.png")
+
+
+def test_labels_that_are_amounts_and_labels_that_are_classes(mine):
+    outcome = mine("a.png,31\nb.png,42.5\nc.png,18\nd.png,70\n")
+    says(outcome, labels=["18..70, mean 40.38", "a regression"])
+    says(outcome, batch="targets (4,) float64, 18..70")
+    outcome = mine("a.png,10\nb.png,2\nc.png,10\nd.png,2\n")
+    says(outcome, classes="2: 2 2, 10 2", batch="targets (4,) int64, 0..1")
+
+
+def test_labels_beside_the_images(look):
+    paint("mine/a.png")
+    put("mine/labels.csv", "a.png,cat\n")
+    outcome = look("--images", "mine", "--labels", "mine/labels.csv")
+    says(outcome, samples="1 can be read of 1", classes="1: cat 1")
+    assert "not listed" not in outcome[1]
+
+
+# Sounds.
+
+
+def test_sounds_in_class_folders(look):
+    for digit in (0, 7):
+        for take in range(3):
+            tone(f"digits/{digit}/{digit}_jackson_{take}.wav", 800 + take)
+    says(
+        look("--sounds", "digits"),
+        samples="6 can be read of 6",
+        faults="none",
+        classes="2: 0 3, 7 3",
+        rates="6 of 8,000 samples a second",
+        read_as="6 of 16 bits",
+        lengths="0.1..0.1 s, median 0.1 s",
+        values="-0.500..0.500",
+        batch=["waveforms (6, 802) float32", "lengths (6,) int64, 800..802"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "code", "channels", "words"),
+    [
+        (8, 1, 1, "of 8 bits"),
+        (16, 1, 1, "of 16 bits"),
+        (24, 1, 1, "of 24 bits"),
+        (32, 1, 1, "of 32 bits"),
+        (32, 3, 1, "of 32 bits"),
+        (16, 1, 2, "1 of 2 channels, their mean is taken"),
+        (24, 1, 6, "1 of 6 channels, their mean is taken"),
+    ],
+)
+def test_a_format_of_wav(bits, code, channels, words, look):
+    wave = 0.5 * torch.sin(torch.arange(900) * 0.3)
+    sound = torch.stack([wave] * channels, dim=1)
+    path = put("mine/a/x.WAV")
+    script.write_wav(path, sound, 44_100, bits, code)
+    outcome = look("--sounds", "mine")
+    says(outcome, read_as=words, rates="1 of 44,100", batch="(1, 900) float32")
+    samples, _ = script.read_wav(path)
+    assert (samples - sound).abs().max() < 2 / 2 ** min(bits - 1, 20)
+
+
+def wav(head: tuple, data: bytes, size: int | None = None) -> bytes:
+    """Return a WAV file of these fields, whole or not."""
+    fields = struct.pack("<HHIIHH", *head)
+    chunks = b"fmt " + struct.pack("<I", len(fields)) + fields
+    size = len(data) if size is None else size
+    chunks += b"LIST\x03\0\0\0abc\0"  # an odd size, and a byte to fill
+    chunks += b"data" + struct.pack("<I", size) + data
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+MONO = (1, 1, 8000, 16000, 2, 16)
+SOUND = struct.pack("<400h", *range(0, 4000, 10))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (wav((3, 1, 8000, 64000, 8, 64), struct.pack("<9d", *[0.5] * 9)), "64"),
+        (wav(MONO, SOUND, 2**32 - 1), "16 bits"),  # as a recorder streams it
+        (wav(MONO, SOUND + b"x"), "16 bits"),
+        (wav(MONO, SOUND) + b"id3 \x04\0\0\0abcd", "16 bits"),
+    ],
+    ids=["float64", "size unknown", "a byte too many", "a chunk behind"],
+)
+def test_an_unusual_wav(content, words, look):
+    put("mine/a/x.wav", content)
+    says(look("--sounds", "mine"), samples="1 can be", read_as=words)
+
+
+def test_extensible_wav(look):
+    fields = struct.pack("<HHIIHH", 0xFFFE, 1, 8000, 32000, 4, 32)
+    fields += struct.pack("<HHIH", 22, 32, 0, 3) + bytes(14)
+    data = struct.pack("<4f", 0.5, -0.25, 0, 1.5)
+    content = b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<I", 40) + fields
+    put("mine/a/x.wav", content + b"data\x10\0\0\0" + data)
+    outcome = look("--sounds", "mine")
+    says(outcome, values=["-0.250..1.500", "beyond -1..1"], faults="none")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no WAV file (it is empty)"),
+        (b"ID3\x04" + bytes(90), "no WAV file (it is MP3"),
+        (b"\xff\xfb\x90" + bytes(90), "no WAV file (it is MP3"),
+        (b"OggS" + bytes(90), "no WAV file (it is Ogg"),
+        (b"fLaC" + bytes(90), "no WAV file (it is FLAC"),
+        (b"\0\0\0\x20ftypM4A " + bytes(90), "no WAV file (it is MP4"),
+        (b"<html>404", "an HTML page"),
+        (b"RIFF\0\0\0\0WAVE", "no format in it"),
+        (wav(MONO, b""), "no samples"),
+        (wav(MONO, b"x"), "no samples"),
+        (wav(MONO, SOUND)[:-9], "cut off"),
+        (wav(MONO, SOUND)[:30], "cut off"),
+        (wav((1, 0, 8000, 0, 0, 16), SOUND), "0 channels"),
+        (wav((1, 1, 0, 0, 2, 16), SOUND), "0 samples a second"),
+        (wav((1, 1, 8000, 0, 2, 12), SOUND), "format 1 of 12 bits"),
+        (wav((6, 1, 8000, 8000, 1, 8), SOUND), "format 6 of 8 bits"),
+        (wav((0xFFFE, 1, 8000, 8000, 2, 16), SOUND), "format 65534"),
+        (wav((3, 1, 8, 32, 4, 32), struct.pack("<f", math.nan)), "nan or inf"),
+    ],
+)
+def test_no_wav(content, words, look):
+    tone("mine/a/good.wav")
+    path = put("mine/a/7_jackson_3.wav", content).absolute()
+    outcome = look("--sounds", "mine")
+    says(outcome, samples="1 can be read of 2", faults=[f"1 {path}: ", words])
+
+
+def test_files_of_several_rates(look):
+    tone("mine/a/1.wav", 400, 8000)
+    tone("mine/a/2.wav", 800, 16_000)
+    tone("mine/a/3.wav", 200, 8000)
+    outcome = look("--sounds", "mine")
+    says(outcome, rates=["2 of 8,000", "1 of 16,000", "resampled to 8,000"])
+    says(outcome, batch=["waveforms (3, 400)", "lengths (3,) int64, 200..400"])
+
+
+def test_silent_clipped_repeated_and_contradicting_sounds(look):
+    path = tone("mine/a/1.wav")
+    put("mine/a/2.wav", path.read_bytes())
+    put("mine/b/3.wav", path.read_bytes())
+    script.write_wav(Path("mine/a/4.wav"), torch.zeros(50), 8000)
+    loud = (3 * torch.sin(torch.arange(300) * 0.2)).clamp(-1, 1)
+    script.write_wav(Path("mine/a/5.wav"), loud, 8000)
+    outcome = look("--sounds", "mine")
+    says(outcome, silent=["1 ", "a/4.wav"], clipped=["1 ", "a/5.wav"])
+    says(outcome, repeated=["1 ", "a/2.wav"], contradict=["a and b", "b/3.wav"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("mine/a/._1.wav", "1 hidden"),
+        ("mine/.DS_Store", "1 hidden"),
+        ("mine/a/x.mp3", "a/x.mp3 because they are not CLASS/NAME.wav"),
+        ("mine/a/deep/x.wav", "a/deep/x.wav because they are not CLASS/NAME"),
+        ("mine/readme.md", "1 beside the class folders: readme.md"),
+    ],
+)
+def test_other_files_among_the_sounds(extra, words, look):
+    tone("mine/a/1.wav")
+    put(extra, b"no sound")
+    outcome = look("--sounds", "mine")
+    says(outcome, left_out=words, samples="1 can be read of 1", faults="none")
+
+
+def test_sounds_without_class_folders(look):
+    tone("mine/7_jackson_3.wav")
+    right = str(Path("mine/CLASS/7_jackson_3.wav").absolute())
+    refused(look("--sounds", "mine"), 1, "no class folders", right)
+
+
+def test_folders_without_a_wav(look):
+    put("mine/a/x.mp3", b"ID3")
+    refused(look("--sounds", "mine"), 1, "mine/CLASS/NAME.wav", "no file")
+    put("mine/a/x.wav", b"ID3")
+    status, output, errors = look("--sounds", "mine")
+    assert status == 1 and "no WAV file can be read" in errors
+
+
+# Tables of numbers.
+
+HOUSES = "price,area,floor\n90,40,1\n110,60,3\n150,80,1\n"
+
+
+@pytest.fixture
+def table(look):
+    """Return a caller with the content of a table, and flags."""
+
+    def call(content, *flags):
+        put("mine.csv", content)
+        return look("--table", "mine.csv", *flags)
+
+    return call
+
+
+def test_a_regression(table):
+    says(
+        table(HOUSES, "--label-column", "price"),
+        table=str(Path("mine.csv").absolute()),
+        header="price, area, floor",
+        samples="3 rows can be used of 3",
+        faults="none",
+        label=["column 'price'", "90..150, mean 116.7", "a regression"],
+        column=["area: 40..80, mean 60, std 16.33", "floor: 1..3"],
+        repeated="none",
+        batch=["x (3, 2) float32", "y (3,) float32, 90..150"],
+    )
+
+
+def test_no_label_column(table):
+    outcome = table(HOUSES)
+    says(outcome, label="none named: --label-column", batch="x (3, 3) float32")
+    assert "batch      y" not in outcome[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        (HOUSES, "price, area, floor"),
+        (HOUSES.replace(",", ";"), "price, area, floor"),
+        (HOUSES.replace(",", "\t"), "price, area, floor"),
+        (HOUSES.replace("\n", "\r\n"), "price, area, floor"),
+        ("\ufeff" + HOUSES, "price, area, floor"),
+        (HOUSES.partition("\n")[2], "none, row 1 is a sample; columns 1, 2, 3"),
+        ("0,1,2,3\n90,40,1,7\n110,60,3,7\n", "0, 1, 2, 3"),
+        ("label,0,1\n4,0,200\n7,9,120\n", "none"),
+        ("label,0,1,2,3,4\n4,0,0,0,200,0\n7,9,9,9,120,0\n", "label, 0, 1"),
+        ("?,60,3\n90,40,1\n110,60,3\n", "none"),
+        ('"area","a ""b"", c"\n"1","2"\n"3","4"\n', 'area, a "b", c'),
+        ("\u9762\u7a4d,\u6a13\n1,2\n3,5\n", "\u9762\u7a4d, \u6a13"),
+        ("a,a\n1,2\n3,5\n", "a, a"),
+    ],
+)
+def test_header_of_a_table(content, header, table):
+    says(table(content), header=header)
+
+
+IRIS = "5.1,3.5,setosa\n7.0,3.2,versicolor\n6.3,3.3,virginica\n5,3,setosa\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        (IRIS, "3"),
+        (f"length,width,species\n{IRIS}", "species"),
+        (f"length,width,class\n{IRIS}", ""),  # its name says it
+    ],
+)
+def test_words_are_classes(content, column, table):
+    flags = ["--label-column", column] if column else []
+    outcome = table(content, *flags)
+    says(outcome, classes="3: setosa 2, versicolor 1, virginica 1")
+    says(outcome, batch=["x (4, 2) float32", "y (4,) int64, 0..2"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "name", "words"),
+    [
+        ([0, 1, 1, 0], "classes", "2: 0 2, 1 2"),
+        ([0, 1], "classes", "2: 0 1, 1 1"),
+        ([3, 7, 3, 7, 7], "classes", "2: 3 2, 7 3"),
+        (["1.0", "2.0"] * 3, "classes", "2: 1.0 3, 2.0 3"),
+        ([*range(100)] * 5, "classes", "100: fewest"),
+        ([10, 9, 1] * 3, "classes", "3: 1 3, 9 3, 10 3"),
+        ([90, 110, 150], "label", "a regression"),
+        ([0.5, 1.5] * 9, "label", "0.5..1.5, mean 1, std 0.5"),
+        ([*range(0, 300, 3)] * 5, "label", "100 different ones: a regression"),
+        (["low", 2, 3, 4, 5, 6], "faults", "'low' is no finite number"),
+        (["yes", "no", "yes", ""], "faults", "no label"),
+        (["nan", 1.5, 2.5, 3.5], "faults", "label: 'nan' is no finite number"),
+    ],
+    ids=str,
+)
+def test_labels_of_a_table(labels, name, words, table):
+    rows = [f"{number**1.5},{y}" for number, y in enumerate(labels)]
+    says(table("\n".join(["x,label", *rows])), **{name: words})
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("90,,1", "row 5: area: empty"),
+        ("90,nan,1", "row 5: area: 'nan' is no finite number"),
+        ("90,40,inf", "row 5: floor: 'inf' is no finite number"),
+        ("90,about 40,1", "row 5: area: 'about 40' is no finite number"),
+        ("90,40", "row 5: 2 cells, not 3: 90, 40"),
+        ("90,40,1,7", "row 5: 4 cells, not 3"),
+        (",40,1", "row 5: price: empty"),
+    ],
+)
+def test_a_row_of_a_table_with_a_fault(row, words, table):
+    outcome = table(f"{HOUSES}{row}\n", "--label-column", "price")
+    where = str(Path("mine.csv").absolute())
+    says(outcome, samples="3 rows can be used of 4", faults=["1 ", where])
+    says(outcome, faults=words, batch="x (3, 2)")
+
+
+def test_many_faults_are_three_and_a_count(table):
+    outcome = table(HOUSES + "1,,\n" * 3 + HOUSES.partition("\n")[2] * 5)
+    says(outcome, faults="3 ")
+    outcome = table(HOUSES * 2 + ",1,1\n" * 5, "--label-column", "price")
+    says(outcome, faults=["6 ", "row 5: area: 'area'", "and 3 more"])
+
+
+def test_columns_that_teach_nothing(table):
+    rows = [f"{n},7,{n * n}" for n in range(1, 6)]
+    outcome = table("\n".join(["id,month,x", *rows]))
+    says(outcome, column="id: 1..5, mean 3, std 1.414 it counts the rows")
+    says(outcome, column="month: 7..7, mean 7, std 0 one value in all rows")
+
+
+def test_columns_of_text(table):
+    outcome = table("city,x,y\nRome,1,2\nOslo,2,9\nRome,4,1\n")
+    says(outcome, text=["left out of x: city", "F.one_hot"], batch="x (3, 2)")
+    outcome = table("a;x;y\n1,5;1;2\n2,5;2;3\n")
+    says(outcome, text=["left out of x: a", "1.5, not 1,5"])
+
+
+def test_repeated_and_contradictory_rows(table):
+    outcome = table("a,b,class\n1,2,x\n1,2,x\n1,2,y\n3,4,y\n")
+    says(outcome, repeated="1 1, 2", contradict="1 x and y: 1, 2")
+
+
+def test_one_row(table):
+    outcome = table("area,price\n40,90\n", "--label-column", "price")
+    says(outcome, samples="1 rows", batch=["x (1, 1) float32, 0..0", "90..90"])
+
+
+def test_many_columns_are_a_few_lines(table):
+    header = ",".join(["label", *[f"pixel{n}" for n in range(784)]])
+    rows = [",".join(str(n * k % 256) for k in range(785)) for n in range(20)]
+    outcome = table("\n".join([header, *rows]))
+    says(outcome, column="772 more, 0..255", batch="x (16, 784)")
+    assert len(outcome[1].splitlines()) < 45
+    assert max(map(len, outcome[1].splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "words"),
+    [
+        (b"", [], ["there is no row in it"]),
+        (b"area,price\n", [], ["a header and no rows"]),
+        (b"a\n1\n2\n", [], ["one column alone"]),
+        (HOUSES, ["--label-column", "rent"], ["'rent'", "price, area, floor"]),
+        (HOUSES, ["--label-column", "Price"], ["'Price'", "price, area"]),
+        (HOUSES, ["--label-column", "1"], ["'1'", "price, area"]),
+        ("a,a\n1,2\n", ["--label-column", "a"], ["2 columns 'a'"]),
+        ("a,b\nx,y\n", [], ["no column of numbers"]),
+        ("a,b\nx,1\n", ["--label-column", "b"], ["no column of numbers"]),
+        ("a,b\n1,\n,2\n", [], ["no row has all its numbers"]),
+        ("a,b\n1,2,3\n4,5,6\n", [], ["row 1 has 2 cells, most others 3"]),
+        (HOUSES.encode("utf-16"), [], ["not UTF-8", "CSV UTF-8"]),
+        (b"PK\x03\x04" + bytes(80), [], ["an Excel workbook"]),
+    ],
+)
+def test_no_table_of_numbers(content, flags, words, table):
+    status, _, errors = table(content, *flags)
+    assert (status, errors.count("\n")) == (1, 1), errors
+    for word in [str(Path("mine.csv").absolute()), *words]:
+        assert word in errors
