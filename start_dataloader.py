@@ -3301,6 +3301,12 @@ def rows_of(flag: str, path: Path) -> list[list[str]]:
     return rows
 
 
+def names_labels(column: str) -> bool:
+    """Return whether a column with this name has labels."""
+    words = "label labels class class_name class_id classname category target"
+    return column.casefold() in words.split()
+
+
 def label_place(
     flag: str,
     path: Path,
@@ -3318,8 +3324,7 @@ def label_place(
         raise SystemExit(f"--label-column: {path.absolute()}: {text}")
     if len(others) == 1 and flag == "--labels":
         return others[0]
-    words = "label labels class class_name class_id classname category target"
-    named = [n for n in others if columns[n].casefold() in words.split()]
+    named = [n for n in others if names_labels(columns[n])]
     if len(named) == 1:
         return named[0]
     if flag == "--table":
@@ -3560,6 +3565,8 @@ def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
     """Return whether the first row of a table of numbers is its header."""
     first = rows[0]
     if label_column in first and math.isnan(number_of(label_column)):
+        return True
+    if any(names_labels(cell) for cell in first):
         return True
     if len(rows) == 1:
         return not number_columns(rows, len(first))

@@ -858,7 +858,7 @@ def test_no_label_column(table):
         ("\ufeff" + HOUSES, "price, area, floor"),
         (HOUSES.partition("\n")[2], "none, row 1 is a sample; columns 1, 2, 3"),
         ("0,1,2,3\n90,40,1,7\n110,60,3,7\n", "0, 1, 2, 3"),
-        ("label,0,1\n4,0,200\n7,9,120\n", "none"),
+        ("label,0,1\n4,0,200\n7,9,120\n", "label, 0, 1"),
         ("label,0,1,2,3,4\n4,0,0,0,200,0\n7,9,9,9,120,0\n", "label, 0, 1"),
         ("?,60,3\n90,40,1\n110,60,3\n", "none"),
         ('"area","a ""b"", c"\n"1","2"\n"3","4"\n', 'area, a "b", c'),
@@ -967,7 +967,8 @@ def test_many_columns_are_a_few_lines(table):
     outcome = table("\n".join([header, *rows]))
     says(outcome, column="772 more, 0..255", batch="x (16, 784)")
     assert len(outcome[1].splitlines()) < 45
-    assert max(map(len, outcome[1].splitlines())) <= 80
+    _, *lines = outcome[1].splitlines()  # without that of the path
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(
@@ -993,3 +994,128 @@ def test_no_table_of_numbers(content, flags, words, table):
     assert (status, errors.count("\n")) == (1, 1), errors
     for word in [str(Path("mine.csv").absolute()), *words]:
         assert word in errors
+
+
+# Texts.
+
+
+def test_texts_in_class_folders(look):
+    put("films/good/1.txt", "A fine film, a fine day.")
+    put("films/good/2.txt", "A day.")
+    put("films/bad/1.txt", "Too long.")
+    says(
+        look("--texts", "films"),
+        samples="3 can be read of 3",
+        faults="none",
+        classes="2: bad 1, good 2",
+        read_as="3 of UTF-8, 0 with a mark",
+        lengths="6..24 characters, median 9 3..8 words and signs, median 3",
+        words=["8 different ones, 4 stand once", "'.' 3, 'a' 3, 'fine' 2"],
+        batch=["words (3, 8) int64", "lengths (3,) int64, 3..8"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "words"),
+    [
+        ("\ufeffGood.", "read as", "2 of UTF-8, 1 with a mark taken off"),
+        ("M\xfcller\r\ngr\xfc\xdft", "samples", "2 can be read of 2"),
+        ("\u597d\u770b\u7684\u96fb\u5f71" * 9, "words", "list(text)"),
+        ("", "empty", ["1 ", "good/x.txt"]),
+        (" \n ", "empty", ["1 ", "good/x.txt"]),
+        ("a " * 300_000, "lengths", "300,000 words and signs"),
+        ("a" * 300_000, "lengths", "..300,000 characters"),
+        ("\u597d\u770b".encode("cp950"), "faults", "good/x.txt: not UTF-8"),
+        ("Sch\xf6n".encode("cp1252"), "read as", "such as cp950 or cp1252"),
+        ("A day.".encode("utf-16"), "faults", "not UTF-8"),
+        ("A day.".encode("utf-16-le"), "faults", "NUL in it"),
+        (bytes(50), "faults", "NUL in it"),
+        (b"%PDF-1.7 \xff", "faults", "not UTF-8 (it is a PDF)"),
+        ("A fine day.", "repeated", "good/x.txt"),
+        ("$x^2$ <b> {y} %s \x1b \\", "samples", "2 can be read of 2"),
+    ],
+    ids=[
+        *("BOM", "CRLF", "Chinese", "empty", "blank", "long", "one word"),
+        *("cp950", "cp1252", "utf-16", "utf-16-le", "zeros", "PDF"),
+        *("repeated", "signs"),
+    ],
+)
+def test_a_text(content, name, words, look):
+    put("films/good/1.txt", "A fine day.")
+    put("films/good/x.txt", content)
+    says(look("--texts", "films"), **{name: words})
+
+
+def test_a_text_in_two_classes(look):
+    put("films/good/1.txt", "A fine day.")
+    put("films/bad/1.txt", "A fine day.")
+    says(look("--texts", "films"), contradict=["bad and good", "good/1.txt"])
+
+
+def test_no_texts(look):
+    put("films/good/1.doc", "A fine day.")
+    refused(look("--texts", "films"), 1, "films/CLASS/NAME.txt")
+    put("films/good/1.txt", b"\xff\xff")
+    status, output, errors = look("--texts", "films")
+    assert status == 1 and errors.endswith("no file can be read as UTF-8\n")
+    Path("films/good/1.txt").rename("films/1.txt")
+    Path("films/good/1.doc").unlink()
+    refused(look("--texts", "films"), 1, "no class folders", "CLASS/1.txt")
+
+
+# Figures, and the end of a report.
+
+
+@pytest.mark.parametrize("flag", ["--images", "--sounds", "--texts", "--table"])
+def test_a_figure_of_nine(flag, command_line):
+    for number in range(12):
+        name = f"own/\u8c93 $x$ {number % 3}/a_b^{number}"
+        paint(f"{name}.png") if flag == "--images" else None
+        tone(f"{name}.wav") if flag == "--sounds" else None
+        put(f"{name}.txt", "$a$ \u597d") if flag == "--texts" else None
+    names = ",".join(f"$x^{number}" for number in range(12))
+    put("own.csv", f"label,{names}\n1{',2' * 12}\n0{',3' * 12}\n")
+    own = "own.csv" if flag == "--table" else "own"
+    outcome = command_line("start_dataloader", flag, own, "--figures", "drawn")
+    survived(outcome, f"figure:   {Path('drawn')}")
+    (figure,) = Path("drawn").iterdir()
+    with Image.open(figure) as image:
+        assert image.size == (800, 800)
+        assert len(image.convert("L").getcolors()) > 20
+
+
+def test_figures_folder_that_is_a_file(command_line):
+    Path("plain").write_text("mine")
+    name = "two_tones_of_a_telephone"
+    flags = ("--tiny", "--only", name, "--figures", "plain")
+    refused(command_line("start_dataloader", *flags), 2, "--figures", "plain")
+    assert Path("plain").read_text() == "mine"
+
+
+def test_ctrl_c_in_a_report(look, monkeypatch):
+    put("mine.csv", HOUSES)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "look_at_table", interrupt)
+    status, _, errors = look("--table", "mine.csv")
+    assert (status, errors) == (130, "\ninterrupted\n")
+
+
+def test_a_report_comes_without_lessons(look):
+    put("mine.csv", HOUSES)
+    _, output, _ = look("--table", "mine.csv", "--tiny")
+    assert "===" not in output and "on purpose" not in output
+
+
+def test_data_that_cannot_be_fetched(command_line, monkeypatch):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [])
+    Path("plain").write_text("mine")
+    for folder in ("plain", "none/yet"):
+        flags = ("--tiny", "--data", "mnist", "--data-dir", folder)
+        outcome = command_line("start_dataloader", *flags)
+        refused(outcome, 1, "--data mnist", folder, "--data digits")
+    assert Path("plain").read_text() == "mine"
