@@ -38,6 +38,7 @@ import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pydoc_data import topics
+from typing import NoReturn
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -2728,11 +2729,21 @@ def write_wav(
 
 # %%
 # The reports on your own data: --images, --sounds, --texts, --table.
+def printable(text: str) -> str:
+    """Return a text in one line, without signs that move a terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def stop(text: str) -> NoReturn:
+    """End with a line on standard error, and status 1."""
+    raise SystemExit(printable(text))
+
+
 def tell(name: str, text: str) -> None:
     """Print a part of a report, in lines of 80 columns."""
     print(
         textwrap.fill(
-            text,
+            printable(text),
             80,
             initial_indent=f"{name:11}",
             subsequent_indent=" " * 11,
@@ -2815,9 +2826,9 @@ def need_folder(flag: str, folder: Path) -> Path:
     """Return the full path of a folder; end in a line if it is none."""
     folder = folder.absolute()
     if os.path.isfile(folder):
-        raise SystemExit(f"{flag} {folder}: a file, not a folder; unpack it")
+        stop(f"{flag} {folder}: a file, not a folder; unpack it")
     if not os.path.isdir(folder):
-        raise SystemExit(f"{flag} {folder}: there is no such folder")
+        stop(f"{flag} {folder}: there is no such folder")
     return folder
 
 
@@ -2852,34 +2863,37 @@ def files_of_classes(flag: str, folder: Path) -> tuple[list[Path], list[str]]:
     found, folders, hidden = files_in(folder)
     paths = [path for path in found if path.parent != folder]
     labels = [class_of(path, folder) for path in paths]
-    text = f"{flag} {folder}"
     if not found:
-        raise SystemExit(f"{text}: there is no file in it")
+        stop(f"{flag} {folder}: there is no file in it")
     if not paths:
         right = f"{folder / 'CLASS' / found[0].name}, a folder for each class"
         if flag == "--images":
             right += ", or a table of labels by --labels"
-        raise SystemExit(f"{text}: no class folders; right would be {right}")
-    deeper = [path for path in paths if len(path.relative_to(folder).parts) > 2]
-    parts = {"train", "test", "val", "valid", "validation", "training"}
-    if len(deeper) == len(paths) and (
-        len(folders) == 1 or parts.issuperset(map(str.casefold, folders))
-    ):
+        stop(f"{flag} {folder}: no class folders; right would be {right}")
+    if hold_classes(folder, folders, paths):
         names = " and ".join(folders[:3])
         right = f"give one alone: {flag} {folder / folders[0]}"
-        raise SystemExit(f"{text}: {names} hold the class folders; {right}")
+        stop(f"{flag} {folder}: {names} hold the class folders; {right}")
     tell("folder", str(folder))
     tell("labels", "the name of the class folder")
     empty = [name for name in folders if name not in labels]
     if empty:
         tell("", f"no file in {len(empty):,}: {', '.join(empty[:5])}")
-    if len(found) > len(paths):
-        beside = [path.name for path in found if path.parent == folder]
+    beside = [path.name for path in found if path.parent == folder]
+    if beside:
         text = f"{len(beside):,} beside the class folders: "
         tell("left out", text + ", ".join(beside[:3]))
     if hidden:
         tell("left out", f"{hidden:,} hidden, such as .DS_Store")
     return paths, labels
+
+
+def hold_classes(folder: Path, folders: list[str], paths: list[Path]) -> bool:
+    """Return whether the folders are no classes, but one level above them."""
+    if any(path.parent.parent == folder for path in paths):
+        return False
+    parts = {"train", "test", "val", "valid", "validation", "training"}
+    return len(folders) == 1 or parts.issuperset(map(str.casefold, folders))
 
 
 def what_it_is(path: Path) -> str:
@@ -2967,32 +2981,33 @@ class ImageNotes:
         if all(low == high for low, high in image.getextrema()):
             self.plain.append(str(path))
 
-    def tell(self) -> None:
-        """Print what was found."""
-        shown = collections.Counter()
-        for (width, height), count in self.sizes.items():
-            shown[f"of {width} x {height}"] = count
-        tell("sizes", f"(width x height) {listed(shown, most=5)}")
-        if len(shown) > 1:
-            widths, heights = zip(*self.sizes, strict=True)
-            text = f"widths {min(widths)}..{max(widths)}"
-            tell("", f"{text}, heights {min(heights)}..{max(heights)}")
-        tell("read as", listed(self.notes))
-        if self.spans:
-            text = f"{min(self.spans):g}..{max(self.spans):g}"
-            tell("", f"values in files of 16 bits or more: {text}")
-        count = self.histogram.sum(axis=1)
-        values = np.arange(256) / 255
-        mean = (self.histogram * values).sum(axis=1) / count
-        square = (self.histogram * values**2).sum(axis=1) / count
-        std = np.sqrt((square - mean**2).clip(min=0))
-        used = self.histogram.sum(axis=0).nonzero()[0]
-        tell("pixels", f"bytes {used[0]}..{used[-1]}; divided by 255:")
-        for name, numbers in [("mean", mean), ("std", std)]:
-            red, green, blue = numbers
-            tell("", f"{name:4} {red:.3f}, {green:.3f}, {blue:.3f}")
-        if self.plain:
-            tell_some("one colour", self.plain)
+
+def tell_images(found: ImageNotes) -> None:
+    """Print what a look at image files found."""
+    shown = collections.Counter()
+    for (width, height), count in found.sizes.items():
+        shown[f"of {width} x {height}"] = count
+    tell("sizes", f"(width x height) {listed(shown, most=5)}")
+    if len(shown) > 1:
+        widths, heights = zip(*found.sizes, strict=True)
+        text = f"widths {min(widths)}..{max(widths)}"
+        tell("", f"{text}, heights {min(heights)}..{max(heights)}")
+    tell("read as", listed(found.notes))
+    if found.spans:
+        text = f"{min(found.spans):g}..{max(found.spans):g}"
+        tell("", f"values in files of 16 bits or more: {text}")
+    count = found.histogram.sum(axis=1)
+    values = np.arange(256) / 255
+    mean = (found.histogram * values).sum(axis=1) / count
+    square = (found.histogram * values**2).sum(axis=1) / count
+    std = np.sqrt((square - mean**2).clip(min=0))
+    used = found.histogram.sum(axis=0).nonzero()[0]
+    tell("pixels", f"bytes {used[0]}..{used[-1]}; divided by 255:")
+    for name, numbers in [("mean", mean), ("std", std)]:
+        red, green, blue = numbers
+        tell("", f"{name:4} {red:.3f}, {green:.3f}, {blue:.3f}")
+    if found.plain:
+        tell_some("one colour", found.plain)
 
 
 class PixelsOf:
@@ -3092,7 +3107,7 @@ def only_ending(
         tell("", f"because they are not CLASS/NAME{ending}")
     if not kept:
         name = folder / f"CLASS/NAME{ending}"
-        raise SystemExit(f"{flag} {folder}: there is no file {name}")
+        stop(f"{flag} {folder}: there is no file {name}")
     return kept
 
 
@@ -3135,29 +3150,28 @@ class SoundNotes:
         if (samples.abs() >= 0.999).sum() > 3:
             self.clipped.append(str(path))
 
-    def tell(self) -> None:
-        """Print what was found."""
-        rate = self.rates.most_common(1)[0][0]
-        shown = collections.Counter()
-        for other, count in self.rates.items():
-            shown[f"of {other:,} samples a second"] = count
-        tell("rates", listed(shown))
-        if len(shown) > 1:
-            tell("", f"resampled to {rate:,}, the most frequent")
-        tell("read as", listed(self.formats))
-        middle = sorted(self.seconds)[len(self.seconds) // 2]
-        text = f"{min(self.seconds):.3g}..{max(self.seconds):.3g} s"
-        total = sum(self.seconds)
-        tell(
-            "lengths", f"{text}, median {middle:.3g} s, together {total:,.0f} s"
-        )
-        tell("values", f"{min(self.spans):.3f}..{max(self.spans):.3f}")
-        if max(map(abs, self.spans)) > 1:
-            tell("", "floats beyond -1..1: divide them")
-        if self.silent:
-            tell_some("silent", self.silent)
-        if self.clipped:
-            tell_some("clipped", self.clipped)
+
+def tell_sounds(found: SoundNotes) -> None:
+    """Print what a look at WAV files found."""
+    rate = found.rates.most_common(1)[0][0]
+    shown = collections.Counter()
+    for other, count in found.rates.items():
+        shown[f"of {other:,} samples a second"] = count
+    tell("rates", listed(shown))
+    if len(shown) > 1:
+        tell("", f"resampled to {rate:,}, the most frequent")
+    tell("read as", listed(found.formats))
+    middle = sorted(found.seconds)[len(found.seconds) // 2]
+    text = f"{min(found.seconds):.3g}..{max(found.seconds):.3g} s"
+    total = sum(found.seconds)
+    tell("lengths", f"{text}, median {middle:.3g} s, together {total:,.0f} s")
+    tell("values", f"{min(found.spans):.3f}..{max(found.spans):.3f}")
+    if max(map(abs, found.spans)) > 1:
+        tell("", "floats beyond -1..1: divide them")
+    if found.silent:
+        tell_some("silent", found.silent)
+    if found.clipped:
+        tell_some("clipped", found.clipped)
 
 
 def look_at_sounds(folder: Path, figures: Path) -> None:
@@ -3171,11 +3185,11 @@ def look_at_sounds(folder: Path, figures: Path) -> None:
     tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
     tell_some("faults", found.faults)
     if not found.good:
-        raise SystemExit(f"--sounds {folder}: no WAV file can be read")
+        stop(f"--sounds {folder}: no WAV file can be read")
     classes = sorted({class_of(path, folder) for path in paths})
     labels = [class_of(path, folder) for path in found.good]
     tell_classes(labels, classes)
-    found.tell()
+    tell_sounds(found)
     tell_repeats(found.good, labels)
 
     rate = found.rates.most_common(1)[0][0]
@@ -3206,12 +3220,13 @@ def look_at_texts(folder: Path, figures: Path) -> None:
     tell("samples", f"{len(good):,} can be read of {len(paths):,}")
     tell_some("faults", faults)
     if not good:
-        raise SystemExit(f"--texts {folder}: no file can be read as UTF-8")
+        stop(f"--texts {folder}: no file can be read as UTF-8")
     dataset.paths = good
     labels = [class_of(path, folder) for path in good]
     tell_classes(labels, classes)
-    vocabulary = tell_words(texts)
+    tell_words(texts)
     tell_repeats(good, labels)
+    vocabulary = Vocabulary(texts)
     samples = []
     for index, text in enumerate(texts):
         samples.append((vocabulary.encode(text), dataset[index][1]))
@@ -3226,7 +3241,7 @@ def look_at_texts(folder: Path, figures: Path) -> None:
     save_nine(figure, "dataloader_own_texts", figures)
 
 
-def read_texts(dataset: TextFolder) -> tuple[list[Path], list[str], list[str]]:
+def read_texts(dataset: Dataset) -> tuple[list[Path], list[str], list[str]]:
     """Return the files that can be read, their texts, and faults."""
     good = []
     texts = []
@@ -3255,8 +3270,8 @@ def read_texts(dataset: TextFolder) -> tuple[list[Path], list[str], list[str]]:
     return good, texts, faults
 
 
-def tell_words(texts: list[str]) -> Vocabulary:
-    """Print lengths and words of texts, and return their vocabulary."""
+def tell_words(texts: list[str]) -> None:
+    """Print how long texts are, and how many words they have."""
     counts = collections.Counter()
     lengths = []
     for text in texts:
@@ -3277,7 +3292,6 @@ def tell_words(texts: list[str]) -> Vocabulary:
     if chinese > 0.2 * sum(signs):
         text = "Chinese or Japanese has no spaces between words:"
         tell("", f"{text} list(text) instead of tokens_of(text)")
-    return Vocabulary(texts)
 
 
 def rows_of(flag: str, path: Path) -> list[list[str]]:
@@ -3288,16 +3302,16 @@ def rows_of(flag: str, path: Path) -> list[list[str]]:
             raise ValueError(f"{path}: an Excel workbook: save it as CSV UTF-8")
         rows = read_rows(path)
     except OSError as error:
-        raise SystemExit(f"{flag} {path}: {error.strerror}") from None
+        stop(f"{flag} {path}: {error.strerror}")
     except ValueError as error:
-        raise SystemExit(f"{flag} {error}") from None
+        stop(f"{flag} {error}")
     if not rows:
-        raise SystemExit(f"{flag} {path}: there is no row in it")
+        stop(f"{flag} {path}: there is no row in it")
     columns = max(map(len, rows))
     if columns == 1:
         text = f"one column alone, row 1 is {rows[0][0][:60]!r}; columns are"
         text += " separated by commas, semicolons or tabs"
-        raise SystemExit(f"{flag} {path}: {text}")
+        stop(f"{flag} {path}: {text}")
     return rows
 
 
@@ -3321,7 +3335,7 @@ def label_place(
             return columns.index(label_column)
         text = f"{columns.count(label_column) or 'no'} columns"
         text += f" {label_column!r}; it has {shown}"
-        raise SystemExit(f"--label-column: {path.absolute()}: {text}")
+        stop(f"--label-column: {path.absolute()}: {text}")
     if len(others) == 1 and flag == "--labels":
         return others[0]
     named = [n for n in others if names_labels(columns[n])]
@@ -3330,7 +3344,7 @@ def label_place(
     if flag == "--table":
         return None
     text = f"which column has the labels? Say --label-column and one of {shown}"
-    raise SystemExit(f"--labels {path.absolute()}: {text}")
+    stop(f"--labels {path.absolute()}: {text}")
 
 
 def plain_name(cell: str) -> str:
@@ -3400,7 +3414,7 @@ def name_place(
         there = ", ".join(path.name for path in [*files.known.values()][:3])
         text = f"no row names a file in {folder}; not there:"
         text += f" {folder / rows[-1][0]}; there: {there}"
-        raise SystemExit(f"--labels {table.absolute()}: {text}")
+        stop(f"--labels {table.absolute()}: {text}")
     return counts.index(max(counts))
 
 
@@ -3426,16 +3440,14 @@ def files_of_table(
 ) -> tuple[list[Path], list[str], list[str]]:
     """Return the files that a table lists, their labels, and its faults."""
     rows = rows_of("--labels", table)
-    found, _, _ = files_in(folder)
-    found = [path for path in found if path != table.absolute()]
+    found = [p for p in files_in(folder)[0] if p != table.absolute()]
     if not found:
-        raise SystemExit(f"--images {folder}: there is no file in it")
+        stop(f"--images {folder}: there is no file in it")
     files = FileNames(folder, found)
     name = name_place(folder, table, rows, files)
     header = has_header(rows, name, files, label_column)
     columns = column_names(rows, header)
-    others = filled_columns(rows[header:], len(columns))
-    others = [place for place in others if place != name]
+    others = filled_columns(rows[header:], but=name)
     label = label_place("--labels", table, columns, others, label_column)
     tell("folder", str(folder))
     tell_columns(table, header, columns, name, label)
@@ -3453,10 +3465,10 @@ def files_of_table(
         else:
             paths.append(path)
             labels.append(cells[label])
-    extra = [str(path) for path in sorted(set(found) - set(paths))]
     tell("rows", f"{len(rows) - header:,}, of {len(set(paths)):,} files")
+    extra = sorted(set(found) - set(paths))
     if extra:
-        tell_some("not listed", extra)
+        tell_some("not listed", [str(path) for path in extra])
     return paths, labels, faults
 
 
@@ -3470,12 +3482,12 @@ def column_names(rows: list[list[str]], header: bool) -> list[str]:
     return names
 
 
-def filled_columns(rows: list[list[str]], width: int) -> list[int]:
-    """Return the columns in which at least one row has something."""
+def filled_columns(rows: list[list[str]], but: int) -> list[int]:
+    """Return the columns with something in a row, but for one column."""
     filled = set()
     for row in rows:
         filled.update(place for place, cell in enumerate(row) if cell)
-    return [place for place in range(width) if place in filled]
+    return sorted(filled - {but})
 
 
 def look_at_images(
@@ -3496,7 +3508,7 @@ def look_at_images(
     tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
     tell_some("faults", found.faults)
     if not found.good:
-        raise SystemExit(f"--images {folder}: no image in it can be read")
+        stop(f"--images {folder}: no image in it can be read")
     dataset = ImageList(folder, paths, labels)
     good_labels = [labels[index] for index in found.good]
     if table is not None and is_regression(labels):
@@ -3505,7 +3517,7 @@ def look_at_images(
         tell_regression("labels", good_labels)
     else:
         tell_classes(good_labels, dataset.classes)
-    found.tell()
+    tell_images(found)
     tell_repeats([paths[index] for index in found.good], good_labels)
     show_images(Subset(dataset, found.good), found, figures)
 
@@ -3666,12 +3678,12 @@ def head_of_table(
     """Return whether there is a header, and the names of the columns."""
     header = table_has_header(rows, label_column)
     if len(rows) == header:
-        raise SystemExit(f"--table {path}: a header and no rows")
+        stop(f"--table {path}: a header and no rows")
     widths = collections.Counter(len(row) for row in rows[header:])
     width = widths.most_common(1)[0][0]
     if len(rows[0]) != width:
         text = f"row 1 has {len(rows[0])} cells, most others {width}"
-        raise SystemExit(f"--table {path}: {text}")
+        stop(f"--table {path}: {text}")
     columns = column_names(rows[:1], header)
     shown = ", ".join(columns[:12]) + ", ..." * (len(columns) > 12)
     tell("table", str(path))
@@ -3705,7 +3717,7 @@ def look_at_table(path: Path, label_column: str | None, figures: Path) -> None:
     texts = [n for n in places if n not in numbers and n != label]
     tell_text_columns(columns, rows, texts)
     if not numbers:
-        raise SystemExit(f"--table {path}: no column of numbers for x")
+        stop(f"--table {path}: no column of numbers for x")
     needed, classes = numbers, None
     if label is not None:
         labels = [row[label] for row in rows if len(row) == len(columns)]
@@ -3720,7 +3732,7 @@ def look_at_table(path: Path, label_column: str | None, figures: Path) -> None:
     tell("samples", f"{len(good):,} rows can be used of {len(rows):,}")
     tell_some("faults", faults)
     if not good:
-        raise SystemExit(f"--table {path}: no row has all its numbers")
+        stop(f"--table {path}: no row has all its numbers")
     tell_label(columns, good, label, classes)
     show_table(columns, good, numbers, label, classes, figures)
 
