@@ -2813,7 +2813,7 @@ def tell_repeats(paths: list[Path], labels: list[str]) -> None:
         elif other != index:
             repeated.append(same)
     tell_some("repeated", repeated)
-    tell_some("contradict", contradicting)
+    tell_some("conflicts", contradicting)
 
 
 def is_hidden(name: str) -> bool:
@@ -2873,10 +2873,10 @@ def files_of_classes(flag: str, folder: Path) -> tuple[list[Path], list[str]]:
     if hold_classes(folder, folders, paths):
         names = " and ".join(folders[:3])
         right = f"give one alone: {flag} {folder / folders[0]}"
-        stop(f"{flag} {folder}: {names} hold the class folders; {right}")
+        stop(f"{flag} {folder}: classes are deeper, in {names}; {right}")
     tell("folder", str(folder))
     tell("labels", "the name of the class folder")
-    empty = [name for name in folders if name not in labels]
+    empty = sorted(set(folders) - set(labels))
     if empty:
         tell("", f"no file in {len(empty):,}: {', '.join(empty[:5])}")
     beside = [path.name for path in found if path.parent == folder]
@@ -2899,7 +2899,8 @@ def hold_classes(folder: Path, folders: list[str], paths: list[Path]) -> bool:
 def what_it_is(path: Path) -> str:
     """Return what a file that cannot be read looks like, by its first bytes."""
     try:
-        head = path.read_bytes()[:64]
+        with open(path, "rb") as file:
+            head = file.read(64)
     except OSError:
         return ""
     if not head:
@@ -3137,7 +3138,8 @@ class SoundNotes:
         self.rates[rate] += 1
         data = path.read_bytes()
         head = struct.unpack_from("<HHIIHH", data, data.index(b"fmt ") + 8)
-        self.formats[f"of {head[5]} bits"] += 1
+        kind = "-bit floats" if head[0] == 3 else " bits"
+        self.formats[f"of {head[5]}{kind}"] += 1
         if samples.shape[1] > 1:
             text = f"of {samples.shape[1]} channels, their mean is taken"
             self.formats[text] += 1
@@ -3669,7 +3671,7 @@ def tell_repeated_rows(rows: list[list[str]], regression: bool) -> None:
             contradicting.append(f"{first[key]} and {y}: {text}")
     tell_some("repeated", repeated)
     if not regression:
-        tell_some("contradict", contradicting)
+        tell_some("conflicts", contradicting)
 
 
 def head_of_table(

@@ -153,7 +153,7 @@ def test_class_folders(look):
         sizes="3 of 9 x 7",
         read_as="3 RGB",
         repeated="none",
-        contradict="none",
+        conflicts="none",
         batch=["images (3, 3, 7, 9) float32", "targets (3,) int64, 0..1"],
     )
 
@@ -223,7 +223,7 @@ def test_a_folder_above_the_class_folders(parts, look):
         paint(f"data/{part}/dog/a.png")
     right = Path("data", sorted(parts)[0]).absolute()
     words = f"give one alone: --images {right}"
-    refused(look("--images", "data"), 1, "hold the class folders", words)
+    refused(look("--images", "data"), 1, "classes are deeper", words)
 
 
 def test_classes_that_are_numbers_are_in_their_order(look):
@@ -262,7 +262,7 @@ def test_repeated_files_and_contradicting_classes(look):
         put(f"pets/{other}", first.read_bytes())
     outcome = look("--images", "pets")
     says(outcome, repeated=[str(first.absolute()), "cat/b.png"])
-    says(outcome, contradict=["cat and dog", "dog/c.png"])
+    says(outcome, conflicts=["cat and dog", "dog/c.png"])
 
 
 def test_images_of_many_sizes(look):
@@ -522,7 +522,7 @@ def test_columns_of_boxes(mine):
     outcome = mine(f"{head}\n{rows}\n")
     says(outcome, columns="files in 'filename', labels in 'class' boxes: ")
     says(outcome, rows="3, of 2 files", classes="2: cat 2, dog 1")
-    says(outcome, repeated="a.png in several rows", contradict="none")
+    says(outcome, repeated="a.png in several rows", conflicts="none")
 
 
 @pytest.mark.parametrize(
@@ -610,7 +610,7 @@ def test_a_first_row_whose_file_is_missing_is_no_header(mine):
 def test_duplicate_and_contradictory_rows(mine):
     outcome = mine(f"{CAT_AND_DOG}a.png,cat\nb.png,cat\n")
     says(outcome, repeated=["1 ", "a.png in several rows"])
-    says(outcome, contradict=["1 dog and cat: ", "b.png in several rows"])
+    says(outcome, conflicts=["1 dog and cat: ", "b.png in several rows"])
     says(outcome, rows="4, of 2 files", samples="4 can be read of 4")
 
 
@@ -675,7 +675,7 @@ def test_sounds_in_class_folders(look):
         (16, 1, 1, "of 16 bits"),
         (24, 1, 1, "of 24 bits"),
         (32, 1, 1, "of 32 bits"),
-        (32, 3, 1, "of 32 bits"),
+        (32, 3, 1, "1 of 32-bit floats"),
         (16, 1, 2, "1 of 2 channels, their mean is taken"),
         (24, 1, 6, "1 of 6 channels, their mean is taken"),
     ],
@@ -708,7 +708,10 @@ SOUND = struct.pack("<400h", *range(0, 4000, 10))
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (wav((3, 1, 8000, 64000, 8, 64), struct.pack("<9d", *[0.5] * 9)), "64"),
+        (
+            wav((3, 1, 8000, 64000, 8, 64), struct.pack("<9d", *[0.5] * 9)),
+            "64-bit",
+        ),
         (wav(MONO, SOUND, 2**32 - 1), "16 bits"),  # as a recorder streams it
         (wav(MONO, SOUND + b"x"), "16 bits"),
         (wav(MONO, SOUND) + b"id3 \x04\0\0\0abcd", "16 bits"),
@@ -778,7 +781,7 @@ def test_silent_clipped_repeated_and_contradicting_sounds(look):
     script.write_wav(Path("mine/a/5.wav"), loud, 8000)
     outcome = look("--sounds", "mine")
     says(outcome, silent=["1 ", "a/4.wav"], clipped=["1 ", "a/5.wav"])
-    says(outcome, repeated=["1 ", "a/2.wav"], contradict=["a and b", "b/3.wav"])
+    says(outcome, repeated=["1 ", "a/2.wav"], conflicts=["a and b", "b/3.wav"])
 
 
 @pytest.mark.parametrize(
@@ -953,7 +956,7 @@ def test_columns_of_text(table):
 
 def test_repeated_and_contradictory_rows(table):
     outcome = table("a,b,class\n1,2,x\n1,2,x\n1,2,y\n3,4,y\n")
-    says(outcome, repeated="1 1, 2", contradict="1 x and y: 1, 2")
+    says(outcome, repeated="1 1, 2", conflicts="1 x and y: 1, 2")
 
 
 def test_one_row(table):
@@ -1049,7 +1052,7 @@ def test_a_text(content, name, words, look):
 def test_a_text_in_two_classes(look):
     put("films/good/1.txt", "A fine day.")
     put("films/bad/1.txt", "A fine day.")
-    says(look("--texts", "films"), contradict=["bad and good", "good/1.txt"])
+    says(look("--texts", "films"), conflicts=["bad and good", "good/1.txt"])
 
 
 def test_no_texts(look):
