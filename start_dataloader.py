@@ -5,6 +5,7 @@
 """Data sets and loaders: images, tables, text and sound become batches.
 
 Run      python start_dataloader.py      (no download, any device, 20 s)
+Yours    --images DIR, --sounds DIR, --texts DIR, --table CSV: a report alone
 Read     README.md, "Data sets and loaders"
 Symbols  x input, y target; a shape is written (batch, 1, 28, 28)
 """
@@ -2866,26 +2867,40 @@ def files_of_classes(flag: str, folder: Path) -> tuple[list[Path], list[str]]:
     if not found:
         stop(f"{flag} {folder}: there is no file in it")
     if not paths:
-        right = f"{folder / 'CLASS' / found[0].name}, a folder for each class"
+        text = "there is no folder for each class in it; right would be"
+        text += f" {folder / 'CLASS' / found[0].name}, or the folder above"
         if flag == "--images":
-            right += ", or a table of labels by --labels"
-        stop(f"{flag} {folder}: no class folders; right would be {right}")
+            text += ", or a table of labels: --labels CSV"
+        stop(f"{flag} {folder}: {text}")
     if hold_classes(folder, folders, paths):
         names = " and ".join(folders[:3])
         right = f"give one alone: {flag} {folder / folders[0]}"
         stop(f"{flag} {folder}: classes are deeper, in {names}; {right}")
     tell("folder", str(folder))
     tell("labels", "the name of the class folder")
+    deeper = [path for path in paths if path.parent.parent != folder]
+    if deeper:
+        tell("", f"{len(deeper):,} files are in folders below those")
     empty = sorted(set(folders) - set(labels))
     if empty:
         tell("", f"no file in {len(empty):,}: {', '.join(empty[:5])}")
-    beside = [path.name for path in found if path.parent == folder]
+    tell_left_out(flag, folder, found, hidden)
+    return paths, labels
+
+
+def tell_left_out(
+    flag: str, folder: Path, found: list[Path], hidden: int
+) -> None:
+    """Print which files stand beside the class folders, and hidden ones."""
+    beside = [path for path in found if path.parent == folder]
     if beside:
-        text = f"{len(beside):,} beside the class folders: "
-        tell("left out", text + ", ".join(beside[:3]))
+        names = ", ".join(path.name for path in beside[:3])
+        tell("left out", f"{len(beside):,} beside the class folders: {names}")
+    tables = [path for path in beside if path.suffix.lower() == ".csv"]
+    if tables and flag == "--images":
+        tell("", f"a table of labels? --labels {tables[0]}")
     if hidden:
         tell("left out", f"{hidden:,} hidden, such as .DS_Store")
-    return paths, labels
 
 
 def hold_classes(folder: Path, folders: list[str], paths: list[Path]) -> bool:
@@ -3519,9 +3534,17 @@ def look_at_images(
         tell_regression("labels", good_labels)
     else:
         tell_classes(good_labels, dataset.classes)
+        if table is not None:
+            tell_numbered_classes(dataset.classes)
     tell_images(found)
     tell_repeats([paths[index] for index in found.good], good_labels)
     show_images(Subset(dataset, found.good), found, figures)
+
+
+def tell_numbered_classes(classes: list[str]) -> None:
+    """Print that labels of a table are classes, though they are numbers."""
+    if not any(math.isnan(number_of(name)) for name in classes):
+        tell("", "whole numbers that repeat: taken for classes")
 
 
 def tell_regression(name: str, labels: list[str]) -> None:
@@ -3635,6 +3658,8 @@ def tell_number_columns(columns: list[str], values: Tensor) -> None:
     if len(columns) > 12:
         text = f"{len(columns) - 12:,} more, {values[:, 12:].min():g}"
         tell("column", f"{text}..{values[:, 12:].max():g}")
+        same = (values.min(dim=0).values == values.max(dim=0).values).sum()
+        tell("", f"{same:,} columns in all have one value in all rows")
 
 
 def tell_text_columns(
@@ -3755,6 +3780,7 @@ def tell_label(
         tell_regression("", labels)
     else:
         tell_classes(labels, classes)
+        tell_numbered_classes(classes)
 
 
 def show_table(

@@ -167,7 +167,7 @@ def test_class_folders(look):
         ("pets/__MACOSX/cat/a.png", "samples", "2 can be read of 2"),
         ("pets/.git/config", "classes", "2: cat 1, dog 1"),
         ("pets/readme.txt", "left out", "1 beside the class folders: readme"),
-        ("pets/labels.csv", "left out", "1 beside the class folders: labels"),
+        ("pets/labels.csv", "left out", "a table of labels? --labels /"),
         ("pets/cat/notes.txt", "faults", "cat/notes.txt: no format that"),
     ],
 )
@@ -182,7 +182,8 @@ def test_nested_folders_are_of_the_class_above(look):
     paint("pets/cat/2024/may/a.png")
     paint("pets/cat/b.png")
     paint("pets/dog/c.png")
-    says(look("--images", "pets"), classes="2: cat 2, dog 1")
+    outcome = look("--images", "pets")
+    says(outcome, classes="2: cat 2, dog 1", labels="1 files are in folders")
 
 
 def test_a_linked_class_folder(look):
@@ -211,7 +212,13 @@ def test_a_class_without_a_readable_image(look):
 def test_images_without_class_folders(look):
     paint("pets/a.png")
     right = str(Path("pets/CLASS/a.png").absolute())
-    refused(look("--images", "pets"), 1, "no class folders", right, "--labels")
+    refused(
+        look("--images", "pets"),
+        1,
+        "no folder for each class",
+        right,
+        "--labels",
+    )
 
 
 @pytest.mark.parametrize(
@@ -637,7 +644,8 @@ def test_labels_that_are_amounts_and_labels_that_are_classes(mine):
     says(outcome, labels=["18..70, mean 40.38", "a regression"])
     says(outcome, batch="targets (4,) float64, 18..70")
     outcome = mine("a.png,10\nb.png,2\nc.png,10\nd.png,2\n")
-    says(outcome, classes="2: 2 2, 10 2", batch="targets (4,) int64, 0..1")
+    says(outcome, classes="2: 2 2, 10 2 whole numbers that repeat")
+    says(outcome, batch="targets (4,) int64, 0..1")
 
 
 def test_labels_beside_the_images(look):
@@ -804,7 +812,7 @@ def test_other_files_among_the_sounds(extra, words, look):
 def test_sounds_without_class_folders(look):
     tone("mine/7_jackson_3.wav")
     right = str(Path("mine/CLASS/7_jackson_3.wav").absolute())
-    refused(look("--sounds", "mine"), 1, "no class folders", right)
+    refused(look("--sounds", "mine"), 1, "no folder for each class", right)
 
 
 def test_folders_without_a_wav(look):
@@ -896,7 +904,7 @@ def test_words_are_classes(content, column, table):
     [
         ([0, 1, 1, 0], "classes", "2: 0 2, 1 2"),
         ([0, 1], "classes", "2: 0 1, 1 1"),
-        ([3, 7, 3, 7, 7], "classes", "2: 3 2, 7 3"),
+        ([3, 7, 3, 7, 7], "classes", "2: 3 2, 7 3 whole numbers that repeat"),
         (["1.0", "2.0"] * 3, "classes", "2: 1.0 3, 2.0 3"),
         ([*range(100)] * 5, "classes", "100: fewest"),
         ([10, 9, 1] * 3, "classes", "3: 1 3, 9 3, 10 3"),
@@ -968,7 +976,11 @@ def test_many_columns_are_a_few_lines(table):
     header = ",".join(["label", *[f"pixel{n}" for n in range(784)]])
     rows = [",".join(str(n * k % 256) for k in range(785)) for n in range(20)]
     outcome = table("\n".join([header, *rows]))
-    says(outcome, column="772 more, 0..255", batch="x (16, 784)")
+    says(
+        outcome,
+        column=["772 more, 0..255 ", "3 columns in all"],
+        batch="x (16, 784)",
+    )
     assert len(outcome[1].splitlines()) < 45
     _, *lines = outcome[1].splitlines()  # without that of the path
     assert max(map(len, lines)) <= 80
@@ -1063,7 +1075,9 @@ def test_no_texts(look):
     assert status == 1 and errors.endswith("no file can be read as UTF-8\n")
     Path("films/good/1.txt").rename("films/1.txt")
     Path("films/good/1.doc").unlink()
-    refused(look("--texts", "films"), 1, "no class folders", "CLASS/1.txt")
+    refused(
+        look("--texts", "films"), 1, "no folder for each class", "CLASS/1.txt"
+    )
 
 
 # Figures, and the end of a report.
