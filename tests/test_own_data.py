@@ -633,6 +633,15 @@ def test_names_in_other_scripts(mine):
     says(mine(content), classes="2: caf\xe9 1, \u8c93 1", faults="none")
 
 
+def test_short_names_of_files_in_folders(mine):
+    """A name that two files have says nothing."""
+    for name in ("cat/x1", "dog/x2", "cat/y", "dog/y"):
+        paint(f"mine/{name}.png")
+    outcome = mine("x1.png,cat\nx2,dog\ncat/y,cat\ny.png,dog\ny,dog\n")
+    says(outcome, samples="3 can be read of 3", classes="2: cat 2, dog 1")
+    says(outcome, faults=["2 ", "row 4: no such file", "row 5: no such file"])
+
+
 def test_a_file_of_another_folder_is_not_taken_for_it(mine):
     paint("mine/dog/1.png")
     outcome = mine(f"{CAT_AND_DOG}cat/1.png,cat\n")
