@@ -3350,8 +3350,9 @@ def label_place(
     if label_column is not None:
         if columns.count(label_column) == 1:
             return columns.index(label_column)
-        text = f"{columns.count(label_column) or 'no'} columns"
-        text += f" {label_column!r}; it has {shown}"
+        text = f"no column {label_column!r}; it has {shown}"
+        if label_column in columns:
+            text = f"{columns.count(label_column)} columns {label_column!r}"
         stop(f"--label-column: {path.absolute()}: {text}")
     if len(others) == 1 and flag == "--labels":
         return others[0]
@@ -3422,17 +3423,24 @@ def has_header(
 def name_place(
     folder: Path, table: Path, rows: list[list[str]], files: FileNames
 ) -> int:
-    """Return the column with the most files of the folder."""
-    counts = []
+    """Return the column with the most files of the folder.
+
+    Names with their ending come first: the label 7 also is the file 7.png.
+    """
+    scores = []
     for column in range(max(map(len, rows))):
         cells = [row[column] for row in rows[:2000] if len(row) > column]
-        counts.append(sum(files.find(cell) is not None for cell in cells))
-    if max(counts) == 0:
+        paths = [files.find(cell) for cell in cells]
+        found = [path for path in paths if path is not None]
+        whole = [cell for cell in cells if Path(cell).suffix]
+        in_full = len([cell for cell in whole if files.find(cell)])
+        scores.append((in_full, len(found), len(set(found))))
+    if max(scores)[1] == 0:
         there = ", ".join(path.name for path in [*files.known.values()][:3])
         text = f"no row names a file in {folder}; not there:"
         text += f" {folder / rows[-1][0]}; there: {there}"
         stop(f"--labels {table.absolute()}: {text}")
-    return counts.index(max(counts))
+    return scores.index(max(scores))
 
 
 def tell_columns(

@@ -541,7 +541,7 @@ def test_columns_of_boxes(mine):
             ["--label-column", "1, 2, 3"],
         ),
         ("file,a,b\na.png,x,y\n", [], ["which column", "file, a, b"]),
-        (CAT_AND_DOG, ["--label-column", "x"], ["no columns 'x'", "has 1, 2"]),
+        (CAT_AND_DOG, ["--label-column", "x"], ["no column 'x'", "has 1, 2"]),
         ("file,x,x\na.png,1,2\n", ["--label-column", "x"], ["2 columns 'x'"]),
         ("file,X\na.png,1\n", ["--label-column", "x"], ["it has file, X"]),
     ],
@@ -637,9 +637,21 @@ def test_short_names_of_files_in_folders(mine):
     """A name that two files have says nothing."""
     for name in ("cat/x1", "dog/x2", "cat/y", "dog/y"):
         paint(f"mine/{name}.png")
-    outcome = mine("x1.png,cat\nx2,dog\ncat/y,cat\ny.png,dog\ny,dog\n")
-    says(outcome, samples="3 can be read of 3", classes="2: cat 2, dog 1")
+    rows = "x1.png,cat\nx2,dog\ncat/y,cat\ny.png,dog\ny,dog\n"
+    outcome = mine(f"{rows}data/mine/dog/y.png,dog\n")
+    says(outcome, samples="4 can be read of 4", classes="2: cat 2, dog 2")
     says(outcome, faults=["2 ", "row 4: no such file", "row 5: no such file"])
+
+
+def test_labels_that_are_names_of_files_as_well(look):
+    for number in range(6):
+        paint(f"mine/{number}.png")
+    rows = [f"{number % 2},{number}.png" for number in range(6)]
+    put("mine.csv", "\n".join(rows))
+    says(look(*MINE), columns="files in '2'", classes="2: 0 3, 1 3")
+    rows = [f"{number % 2},{number}" for number in range(6)]
+    put("mine.csv", "\n".join(["digit,id", *rows]))
+    says(look(*MINE), columns="files in 'id'", classes="2: 0 3, 1 3")
 
 
 def test_a_file_of_another_folder_is_not_taken_for_it(mine):
