@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -47,13 +48,19 @@ def told(outcome) -> dict[str, str]:
 
 
 def says(outcome, **expected):
-    """Check for a good end, and for words in the parts of the report."""
+    """Check for a good end, and for words in the parts of the report.
+
+    A number alone, as "1 ", is the count with which the part begins.
+    """
     parts = told(outcome)
     survived(outcome)
     for name, words in expected.items():
         name = name.replace("_", " ")
         for word in [words] if isinstance(words, str) else words:
-            assert word in parts[name], (name, parts[name])
+            text = parts[name]
+            if re.fullmatch(r"[\d,]+ ", word):
+                assert f"{text} ".startswith(word), (name, text)
+            assert word in f"{text} ", (name, text)
 
 
 def put(path: str, content: bytes | str = "") -> Path:
@@ -612,6 +619,9 @@ def test_a_row_with_a_fault(row, words, mine):
 def test_a_first_row_whose_file_is_missing_is_no_header(mine):
     says(mine(f"lost.png,cat\n{CAT_AND_DOG}"), header="none", faults="row 1")
     says(mine("a1,cat\nb,dog\nc,cat\n"), header="none", faults="row 1")
+    says(mine(f"a1,cat\n{CAT_AND_DOG}"), header="none", faults="row 1")
+    outcome = mine(f"image_9.png,cat\n{CAT_AND_DOG}")
+    says(outcome, header="none", faults="row 1: no such file")
 
 
 def test_duplicate_and_contradictory_rows(mine):
@@ -1107,11 +1117,11 @@ def test_no_texts(look):
 @pytest.mark.parametrize("flag", ["--images", "--sounds", "--texts", "--table"])
 def test_a_figure_of_nine(flag, command_line):
     for number in range(12):
-        name = f"own/\u8c93 $x$ {number % 3}/a_b^{number}"
+        name = f"own/\u8c93 $x^$ {number % 3}/a_b^{number}"
         paint(f"{name}.png") if flag == "--images" else None
         tone(f"{name}.wav") if flag == "--sounds" else None
-        put(f"{name}.txt", "$a$ \u597d") if flag == "--texts" else None
-    names = ",".join(f"$x^{number}" for number in range(12))
+        put(f"{name}.txt", "$a^$ \u597d") if flag == "--texts" else None
+    names = ",".join(f"$x^$ {number}" for number in range(12))
     put("own.csv", f"label,{names}\n1{',2' * 12}\n0{',3' * 12}\n")
     own = "own.csv" if flag == "--table" else "own"
     outcome = command_line("start_dataloader", flag, own, "--figures", "drawn")
