@@ -5,6 +5,7 @@
 """Data sets and loaders: images, tables, text and sound become batches.
 
 Run      python start_dataloader.py      (no download, any device, 20 s)
+Yours    --images DIR, --sounds DIR, --texts DIR, --table CSV: a report alone
 Read     README.md, "Data sets and loaders"
 Symbols  x input, y target; a shape is written (batch, 1, 28, 28)
 """
@@ -14,6 +15,8 @@ import collections
 import contextlib
 import csv
 import gc
+import hashlib
+import io
 import linecache
 import math
 import multiprocessing
@@ -36,6 +39,7 @@ import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pydoc_data import topics
+from typing import NoReturn
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -466,17 +470,18 @@ def read_image(path: Path) -> Image.Image:
 
     Raises `OSError` with the path for what cannot be read.
     """
-    too_large = Image.DecompressionBombError
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of much that Pillow can read
             with Image.open(path) as file:
                 # A telephone does not turn the pixels, it notes the turn.
                 image = ImageOps.exif_transpose(file)
-    except (OSError, SyntaxError, ValueError, too_large) as error:
+    except Exception as error:  # all that a broken file can do
         reason = getattr(error, "strerror", None) or "not a whole image"
         if isinstance(error, UnidentifiedImageError):
             reason = "no format that Pillow reads"
+        if isinstance(error, Image.DecompressionBombError):
+            reason = f"over {2 * Image.MAX_IMAGE_PIXELS:,} pixels"
         raise OSError(f"{path}: {reason}") from None
     if image.mode[0] in "IF":  # 16 or 32 bits, or floats
         image = to_8_bits(image)
@@ -675,6 +680,11 @@ def classes_are_shared_by_train_and_test() -> None:
 
 
 # %%
+def resized_pixels(image: Image.Image) -> Tensor:
+    """Return the bytes of an image, 24 wide and 32 high: (32, 24, 3)."""
+    return torch.from_numpy(np.array(image.resize((24, 32))))
+
+
 def look_at_every_image(dataset: ImageList) -> tuple[list, dict, list]:
     """Return indices that can be read, how many of each size, and errors."""
     readable = []
@@ -691,44 +701,37 @@ def look_at_every_image(dataset: ImageList) -> tuple[list, dict, list]:
     return readable, sizes, errors
 
 
-def image_list_is_read_once_before_training(own: ImageList | None) -> None:
+def image_list_is_read_once_before_training() -> None:
     """One look at every file, before hours of training depend on it.
 
-    With `--images DIR --labels CSV` the files are yours.
+    A `Subset` leaves out what cannot be read. `--images DIR` reports so, and
+    more, on your own files.
     """
-    from torchvision.transforms import v2
-
     with tempfile.TemporaryDirectory() as folder:
-        dataset = own
-        if own is None:
-            Image.new("RGB", (28, 20), "red").save(Path(folder, "a.png"))
-            Image.new("L", (56, 40), 200).save(Path(folder, "b.jpg"))
-            Path(folder, "c.png").write_bytes(b"\x89PNG\r\n\x1a\n, cut")
-            names = ["a.png", "b.jpg", "c.png", "lost.png"]
-            dataset = ImageList(folder, names, ["cat", "dog", "cat", "dog"])
-        readable, sizes, errors = look_at_every_image(dataset)
-        print(len(dataset), "images in the table,", end=" ")
-        print(len(dataset.classes), "classes;", len(readable), "can be read")
-        print(*[f"{count:,} of {size}" for size, count in sizes.most_common(3)])
-        for error in errors[:3]:
-            print("cannot be read:", error)
-        print(f"{len(errors):,} cannot be read")
-        if not readable:
-            raise SystemExit("--images: none of them can be read")
+        Image.new("RGB", (28, 20), "red").save(Path(folder, "a.png"))
+        Image.new("L", (56, 40), 200).save(Path(folder, "b.jpg"))
+        Path(folder, "c.png").write_bytes(b"\x89PNG\r\n\x1a\n, cut")
+        names = ["a.png", "b.jpg", "c.png", "lost.png"]
+        print("listed:", names)
+        dataset = ImageList(folder, names, ["cat", "dog", "cat", "dog"])
 
-        # One size for all, and a subset without those that cannot be read.
-        dataset.transform = v2.Compose([v2.Resize((32, 24)), v2.ToImage()])
-        loader = DataLoader(Subset(dataset, readable), batch_size=16)
-        images, targets = next(iter(loader))
-        print("first batch:", tuple(images.shape), images.dtype)
-    assert len(readable) + len(errors) == len(dataset)
-    assert images.shape == (min(16, len(readable)), 3, 32, 24)
-    if own is None:
+        readable, sizes, errors = look_at_every_image(dataset)
+        print("can be read:", readable, " sizes:", dict(sizes))
+        for error in errors:
+            print("cannot be read:", error.removeprefix(f"{folder}{os.sep}"))
         assert readable == [0, 1]
         assert sizes == {"28 x 20": 1, "56 x 40": 1}
+        assert len(errors) == 2
         assert errors[0].endswith("c.png: no format that Pillow reads")
         assert errors[1].endswith("lost.png: No such file or directory")
-        assert targets.tolist() == [0, 1]
+
+        dataset.transform = resized_pixels  # one size for all
+        loader = DataLoader(Subset(dataset, readable), batch_size=16)
+        images, targets = next(iter(loader))
+    print("first batch:", tuple(images.shape), "targets", targets.tolist())
+    assert images.shape == (2, 32, 24, 3)
+    assert images[:, 0, 0, 0].tolist() == [255, 200]
+    assert targets.tolist() == [0, 1]
 
 
 # %%
@@ -912,32 +915,36 @@ def augmentation_makes_another_image_at_each_look(
 
 # %%
 class NumberTable(Dataset):
-    """The numbers of a CSV file, normalized: samples are (x, y), float32.
+    """The numbers of a table, normalized: samples are (x, y).
 
-    `target` is the column of y. A test set gets mean and std of the training
-    set. Raises `ValueError` for a cell that is no number.
+    `rows` are lists of texts, as `read_rows` gives them: first the header.
+    `target` is the column of y, a number, or a word of `classes`. A test set
+    gets mean, std and classes of the training set.
     """
 
     def __init__(
         self,
-        path: Path,
+        rows: list[list[str]],
         target: str,
         mean: Tensor | None = None,
         std: Tensor | None = None,
+        classes: list[str] | None = None,
     ):
-        header, *rows = read_rows(path)
+        place = rows[0].index(target)
         values = []
-        for row in rows:
+        targets = []
+        for row in rows[1:]:
             try:
-                values.append([float(cell) for cell in row])
+                y = classes.index(row[place]) if classes else float(row[place])
+                x = [float(cell) for cell in row[:place] + row[place + 1 :]]
             except ValueError as error:
-                raise ValueError(f"{path}, row {row}: {error}") from None
-        table = torch.tensor(values, dtype=torch.float32)
-        place = header.index(target)
-        self.y = table[:, place]  # (rows,)
-        self.x = torch.cat([table[:, :place], table[:, place + 1 :]], dim=1)
+                raise ValueError(f"row {row}: {error}") from None
+            values.append(x)
+            targets.append(y)
+        self.y = torch.tensor(targets)  # (rows,): float32, or int64 of classes
+        self.x = torch.tensor(values)  # (rows, columns)
         if mean is None:
-            mean, std = self.x.mean(dim=0), self.x.std(dim=0)
+            mean, std = self.x.mean(dim=0), self.x.std(dim=0, correction=0)
         self.mean = mean
         self.std = std.clamp(min=1e-6)  # a column of equal values has 0
         self.x = (self.x - self.mean) / self.std
@@ -955,32 +962,37 @@ def normalize_test_data_by_the_training_statistics() -> None:
     """Mean and std come from the training rows, for test rows as well.
 
     Normalized by its own mean, a test set of large flats looks average. Areas
-    in training 40, 60, 80: mean 60, std 20; so 100 is (100 - 60) / 20 = 2.
+    in training 40, 80: mean 60, std 20; so 100 becomes (100 - 60) / 20 = 2.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "train.csv")
-        path.write_text("price;area;floor\n90;40;1\n110;60;1\n150;80;1\n")
-        test_path = Path(folder, "test.csv")
-        test_path.write_text("price;area;floor\n190;100;1\n230;120;1\n")
-        train = NumberTable(path, "price")
-        wrong = NumberTable(test_path, "price")
-        right = NumberTable(test_path, "price", train.mean, train.std)
-        test_path.write_text("price;area;floor\n190;;1\n")
-        with caught(ValueError, "could not convert string to float: ''"):
-            NumberTable(test_path, "price")
-        test_path.write_text("price;area;floor\n190;100;1\n")  # right: a number
+        path.write_text("price;area;floor\n90;40;1\n150;80;1\n")
+        rows = read_rows(path)
+    train = NumberTable(rows, "price")
+    test_rows = [rows[0], ["190", "100", "1"], ["230", "120", "1"]]
+    wrong = NumberTable(test_rows, "price")
+    right = NumberTable(test_rows, "price", train.mean, train.std)
+    with caught(ValueError, "could not convert string to float: ''"):
+        NumberTable([rows[0], ["190", "", "1"]], "price")
+    NumberTable(test_rows, "price")  # right: a number in each cell
 
-    print("training area 40, 60, 80:    ", train.x[:, 0].tolist())
+    print("training area 40, 80:        ", train.x[:, 0].tolist())
     print("test 100, 120, own mean:     ", wrong.x[:, 0].tolist())
     print("test 100, 120, training mean:", right.x[:, 0].tolist())
-    assert_close(train.x[:, 0], torch.tensor([-1.0, 0.0, 1.0]))
-    assert_close(wrong.x[:, 0], torch.tensor([-0.5, 0.5]).mul(math.sqrt(2)))
+    assert_close(train.x[:, 0], torch.tensor([-1.0, 1.0]))
+    assert_close(wrong.x[:, 0], train.x[:, 0])
     assert_close(right.x[:, 0], torch.tensor([2.0, 3.0]))
-    assert train.x[:, 1].tolist() == [0, 0, 0]  # all on floor 1: not nan
+    assert train.x[:, 1].tolist() == [0, 0]  # all on floor 1: not nan
     x, y = right[1]
     assert_close(x, torch.tensor([3.0, 0.0]))
     assert y == 230
     assert len(right) == 2
+
+    kinds = [["area", "kind"], ["40", "flat"], ["90", "house"], ["50", "flat"]]
+    words = NumberTable(kinds, "kind", classes=["flat", "house"])
+    print("flat, house, flat:           ", words.y)
+    assert words.y.dtype == torch.int64
+    assert words.y.tolist() == [0, 1, 0]
 
 
 # %%
@@ -988,7 +1000,7 @@ class TextFolder(Dataset):
     """UTF-8 files in a folder for each class: samples are (text, class)."""
 
     def __init__(self, folder: Path, classes: list[str] | None = None):
-        self.paths = sorted(Path(folder).glob("*/*.txt"))
+        self.paths = sorted(Path(folder).glob("*/[!.]*.txt"))
         if not self.paths:
             raise ValueError(f"{folder}: no files CLASS/NAME.txt")
         names = {path.parent.name for path in self.paths}
@@ -1371,14 +1383,18 @@ def read_wav(path: Path) -> tuple[Tensor, int]:
         place += 8 + size + size % 2
     head = chunks.get(b"fmt ", b"")
     sound = chunks.get(b"data", b"")
-    if len(head) < 16 or not sound:
-        raise ValueError(f"{path}: no samples")
+    if len(head) < 16:
+        raise ValueError(f"{path}: no format in it")
     code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", head)
-    if code == 0xFFFE:  # "extensible": the code stands further on
+    if code == 0xFFFE and len(head) >= 26:  # "extensible": the code is later
         (code,) = struct.unpack_from("<H", head, 24)
-    if (code, bits) not in [(1, 8), (1, 16), (1, 24), (1, 32), (3, 32)]:
-        raise ValueError(f"{path}: format {code} of {bits} bits")
+    known = [(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)]
+    if (code, bits) not in known or channels == 0 or rate == 0:
+        text = f"format {code} of {bits} bits, {channels} channels"
+        raise ValueError(f"{path}: {text}, {rate} samples a second")
     frame = channels * bits // 8  # bytes for all channels at one moment
+    if len(sound) < frame:
+        raise ValueError(f"{path}: no samples")
     sound = sound[: len(sound) // frame * frame]
     return decode_samples(sound, code, bits).view(-1, channels), rate
 
@@ -1386,7 +1402,8 @@ def read_wav(path: Path) -> tuple[Tensor, int]:
 def decode_samples(sound: bytes, code: int, bits: int) -> Tensor:
     """Return the samples as float32: whole numbers divided by 2^(bits - 1)."""
     if code == 3:
-        return torch.from_numpy(np.frombuffer(sound, "<f4").copy())
+        floats = np.frombuffer(sound, f"<f{bits // 8}")
+        return torch.from_numpy(floats.astype(np.float32))
     width = bits // 8
     raw = np.frombuffer(sound, np.uint8).reshape(-1, width)
     if bits == 8:  # 0 to 255, silence is 128: the others have a sign
@@ -1573,7 +1590,7 @@ class SoundFolder(Dataset):
     def __init__(
         self, folder: Path, rate: int, classes: list[str] | None = None
     ):
-        found = sorted(Path(folder).glob("*/*"))
+        found = sorted(Path(folder).glob("*/[!.]*"))
         self.paths = [p for p in found if p.suffix.lower() == ".wav"]
         if not self.paths:
             raise ValueError(f"{folder}: no files CLASS/NAME.wav")
@@ -2665,10 +2682,14 @@ def read_rows(path: Path) -> list[list[str]]:
     """
     try:
         # Spreadsheets begin a file with a mark, which utf-8-sig takes off.
-        text = path.read_text(encoding="utf-8-sig")
-        first_line = text.lstrip().partition("\n")[0]
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:  # UTF-16, or no text at all
+            raise UnicodeError
+        lines = io.StringIO(text, newline="")  # all ends of lines
+        first_line = next(filter(str.strip, text.splitlines()), "")
         separator = max(",;\t", key=first_line.count)
-        rows = list(csv.reader(text.splitlines(), delimiter=separator))
+        form = {"delimiter": separator, "skipinitialspace": True}
+        rows = list(csv.reader(lines, **form))
     except UnicodeError:
         text = "not UTF-8 text: save it as CSV UTF-8"
         raise ValueError(f"{path}: {text}") from None
@@ -2677,53 +2698,6 @@ def read_rows(path: Path) -> list[list[str]]:
         raise ValueError(f"{path}: {reason}") from None
     rows = [[cell.strip() for cell in row] for row in rows]
     return [row for row in rows if any(row)]
-
-
-def is_file(path: Path) -> bool:
-    """Return whether there is such a file; not for a name that is too long."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def read_labels(
-    folder: Path, table: Path, label_column: str | None = None
-) -> tuple[list[str], list[str]]:
-    """Return the file names and labels that a CSV file lists.
-
-    The column with the most files of `folder` has the names; of more than two
-    columns `label_column` says which one has the labels. The first row is a
-    header if it names no file and no other row has its label.
-    """
-    rows = read_rows(table)
-    if not rows:
-        raise ValueError(f"{table}: it lists no image")
-    header = rows[0]
-    counts = []
-    for column in range(len(header)):
-        cells = [row[column] for row in rows if len(row) > column]
-        counts.append(sum(is_file(folder / cell) for cell in cells))
-    name = counts.index(max(counts))
-    filled = sum(map(bool, header))
-    if label_column in header:
-        label = header.index(label_column)
-    elif filled == 2:
-        label = 1 - name
-    else:
-        text = f"needs a column with labels, has {', '.join(header)}"
-        raise ValueError(f"{table}: {text}")
-    for row in rows:
-        if len(row) <= max(name, label) or not (row[name] and row[label]):
-            text = f"a row is not: file name, label: {', '.join(row)}"
-            raise ValueError(f"{table}: {text}")
-    names = [row[name] for row in rows]
-    labels = [row[label] for row in rows]
-    if not is_file(folder / names[0]) and labels[0] not in labels[1:]:
-        names, labels = names[1:], labels[1:]
-    if not names:
-        raise ValueError(f"{table}: it lists no image")
-    return names, labels
 
 
 def write_wav(
@@ -2755,6 +2729,1137 @@ def write_wav(
 
 
 # %%
+# The reports on your own data: --images, --sounds, --texts, --table.
+def printable(text: str) -> str:
+    """Return a text in one line, without signs that move a terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def stop(text: str) -> NoReturn:
+    """End with a line on standard error, and status 1."""
+    raise SystemExit(printable(text))
+
+
+def tell(name: str, text: str) -> None:
+    """Print a part of a report, in lines of 80 columns."""
+    print(
+        textwrap.fill(
+            printable(text),
+            80,
+            initial_indent=f"{name:11}",
+            subsequent_indent=" " * 11,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
+
+
+def tell_some(name: str, texts: list[str]) -> None:
+    """Print how many texts there are, the first three, and what is left."""
+    if not texts:
+        tell(name, "none")
+        return
+    tell(name, f"{len(texts):,}")
+    for text in texts[:3]:
+        tell("", text)
+    if len(texts) > 3:
+        tell("", f"and {len(texts) - 3:,} more")
+
+
+def listed(counts: collections.Counter, most: int = 8) -> str:
+    """Return how many there are of each name, the most frequent first."""
+    parts = [f"{count:,} {name}" for name, count in counts.most_common(most)]
+    if len(counts) > most:
+        parts.append(f"and {len(counts) - most:,} others")
+    return ", ".join(parts)
+
+
+def tell_classes(labels: list[str], classes: list[str]) -> None:
+    """Print a count for each class, or of many classes the extremes."""
+    counts = collections.Counter(labels)
+    in_order = sorted(classes, key=lambda name: counts[name])
+    fewest = counts[in_order[0]]
+    most = counts[in_order[-1]]
+    shown = [f"{name} {counts[name]:,}" for name in classes]
+    if len(classes) > 20:
+        few = ", ".join(f"{name} {counts[name]:,}" for name in in_order[:3])
+        many = ", ".join(f"{name} {counts[name]:,}" for name in in_order[-3:])
+        shown = [f"fewest {few}; most {many}"]
+    tell("classes", f"{len(classes):,}: {', '.join(shown)}")
+    if len(classes) == 1:
+        tell("", "one class alone: there is nothing to tell apart")
+    if most >= 10 * fewest and len(classes) > 1:
+        text = f"unequal, {fewest:,} to {most:,} samples: see"
+        tell("", f"{text} weighted_random_sampler_balances_classes")
+    same = collections.Counter(name.casefold() for name in classes)
+    name, count = same.most_common(1)[0]
+    if count > 1:
+        tell("", f"{name!r}: {count} classes that differ in capitals alone")
+
+
+def tell_repeats(paths: list[Path], labels: list[str]) -> None:
+    """Print which files are the same to the byte, and which labels differ."""
+    first = {}
+    repeated = []
+    contradicting = []
+    for index, path in enumerate(paths):
+        content = hashlib.sha256(path.read_bytes()).digest()
+        other = first.setdefault(content, index)
+        same = f"{paths[other]} = {path}"
+        if paths[other] == path:
+            same = f"{path} in several rows"
+        if labels[other] != labels[index]:
+            names = f"{labels[other]} and {labels[index]}"
+            contradicting.append(f"{names}: {same}")
+        elif other != index:
+            repeated.append(same)
+    tell_some("repeated", repeated)
+    tell_some("conflicts", contradicting)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a system put the file there: .DS_Store, Thumbs.db ..."""
+    systems = ("thumbs.db", "desktop.ini", "__macosx")
+    return name.startswith(".") or name.lower() in systems
+
+
+def need_folder(flag: str, folder: Path) -> Path:
+    """Return the full path of a folder; end in a line if it is none."""
+    folder = folder.absolute()
+    if os.path.isfile(folder):
+        stop(f"{flag} {folder}: a file, not a folder; unpack it")
+    if not os.path.isdir(folder):
+        stop(f"{flag} {folder}: there is no such folder")
+    return folder
+
+
+def files_in(folder: Path) -> tuple[list[Path], list[str], int]:
+    """Return all files below a folder, its folders, and how many are hidden."""
+    paths = []
+    hidden = 0
+    classes = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        if Path(place) == folder:
+            classes = list(folders)
+        for name in sorted(names):
+            if is_hidden(name):
+                hidden += 1
+            else:
+                paths.append(Path(place, name))
+    return paths, classes, hidden
+
+
+def class_of(path: Path, folder: Path) -> str:
+    """Return the first folder on the way from `folder` to the file."""
+    return path.relative_to(folder).parts[0]
+
+
+def files_of_classes(flag: str, folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the files of the class folders, and the class of each.
+
+    What stands beside the class folders is told and left out. Ends in a line
+    that says what would be right if there are no class folders.
+    """
+    found, folders, hidden = files_in(folder)
+    paths = [path for path in found if path.parent != folder]
+    labels = [class_of(path, folder) for path in paths]
+    if not found:
+        stop(f"{flag} {folder}: there is no file in it")
+    if not paths:
+        text = "there is no folder for each class in it; right would be"
+        text += f" {folder / 'CLASS' / found[0].name}, or the folder above"
+        if flag == "--images":
+            text += ", or a table of labels: --labels CSV"
+        stop(f"{flag} {folder}: {text}")
+    if hold_classes(folder, folders, paths):
+        names = " and ".join(folders[:3])
+        right = f"give one alone: {flag} {folder / folders[0]}"
+        stop(f"{flag} {folder}: classes are deeper, in {names}; {right}")
+    tell("folder", str(folder))
+    tell("labels", "the name of the class folder")
+    deeper = [path for path in paths if path.parent.parent != folder]
+    if deeper:
+        tell("", f"{len(deeper):,} files are in folders below those")
+    empty = sorted(set(folders) - set(labels))
+    if empty:
+        tell("", f"no file in {len(empty):,}: {', '.join(empty[:5])}")
+    tell_left_out(flag, folder, found, hidden)
+    return paths, labels
+
+
+def tell_left_out(
+    flag: str, folder: Path, found: list[Path], hidden: int
+) -> None:
+    """Print which files stand beside the class folders, and hidden ones."""
+    beside = [path for path in found if path.parent == folder]
+    if beside:
+        names = ", ".join(path.name for path in beside[:3])
+        tell("left out", f"{len(beside):,} beside the class folders: {names}")
+    tables = [path for path in beside if path.suffix.lower() == ".csv"]
+    if tables and flag == "--images":
+        tell("", f"a table of labels? --labels {tables[0]}")
+    if hidden:
+        tell("left out", f"{hidden:,} hidden, such as .DS_Store")
+
+
+def hold_classes(folder: Path, folders: list[str], paths: list[Path]) -> bool:
+    """Return whether the folders are no classes, but one level above them."""
+    if any(path.parent.parent == folder for path in paths):
+        return False
+    parts = {"train", "test", "val", "valid", "validation", "training"}
+    return len(folders) == 1 or parts.issuperset(map(str.casefold, folders))
+
+
+def what_it_is(path: Path) -> str:
+    """Return what a file that cannot be read looks like, by its first bytes."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except OSError:
+        return ""
+    if not head:
+        return " (it is empty)"
+    beginnings = {
+        b"<!doctype": "an HTML page, so the download went wrong",
+        b"<html": "an HTML page, so the download went wrong",
+        b"version https://git-lfs": "a pointer of Git LFS: git lfs pull",
+        b"%pdf": "a PDF",
+        b"pk\x03\x04": "a ZIP archive",
+        b"id3": "MP3, see the README for other formats",
+        b"\xff\xfb": "MP3, see the README for other formats",
+        b"\xff\xf3": "MP3, see the README for other formats",
+        b"oggs": "Ogg, see the README for other formats",
+        b"flac": "FLAC, see the README for other formats",
+    }
+    for beginning, name in beginnings.items():
+        if head.lstrip().lower().startswith(beginning):
+            return f" (it is {name})"
+    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"mif", b"hev"):
+        return " (it is HEIC: save it as JPEG)"
+    if head[4:8] == b"ftyp":
+        return " (it is MP4 or M4A)"
+    return ""
+
+
+def notes_on_image(path: Path) -> tuple[list[str], list[float]]:
+    """Return how `read_image` converts a file, and the range of 16 bits."""
+    words = {
+        "L": "grey to RGB",
+        "1": "black and white to RGB",
+        "P": "palette to RGB",
+        "CMYK": "CMYK to RGB",
+    }
+    span = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as file:
+            notes = [words.get(file.mode, file.mode)]
+            if file.mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
+                notes = ["alpha on white"]
+            if file.mode[0] in "IF":
+                notes = ["of 16 bits or more, each file stretched to 0..255"]
+                values = np.array(file, dtype=np.float64)
+                values = np.nan_to_num(values, posinf=0, neginf=0)
+                span = [values.min(), values.max()]
+            if file.getexif().get(0x0112, 1) != 1:
+                notes.append("turned upright by EXIF")
+            if getattr(file, "n_frames", 1) > 1:
+                notes.append("the first of several frames")
+    return notes, span
+
+
+class ImageNotes:
+    """What a look at many image files finds, file by file."""
+
+    def __init__(self):
+        self.good = []  # indices
+        self.faults = []
+        self.sizes = collections.Counter()
+        self.notes = collections.Counter()
+        self.spans = []
+        self.plain = []  # files of one colour
+        self.histogram = np.zeros((3, 256), dtype=np.int64)
+
+    def look(self, index: int, path: Path) -> None:
+        """Read one file, and note what it is."""
+        try:
+            image = read_image(path)
+            notes, span = notes_on_image(path)
+        except Exception as error:  # all that a broken file can do
+            self.faults.append(f"{error}{what_it_is(path)}")
+            return
+        self.good.append(index)
+        self.sizes[image.size] += 1
+        self.notes.update(notes)
+        self.spans.extend(span)
+        self.histogram += np.array(image.histogram()).reshape(3, 256)
+        if all(low == high for low, high in image.getextrema()):
+            self.plain.append(str(path))
+
+
+def tell_images(found: ImageNotes) -> None:
+    """Print what a look at image files found."""
+    shown = collections.Counter()
+    for (width, height), count in found.sizes.items():
+        shown[f"of {width} x {height}"] = count
+    tell("sizes", f"(width x height) {listed(shown, most=5)}")
+    if len(shown) > 1:
+        widths, heights = zip(*found.sizes, strict=True)
+        text = f"widths {min(widths)}..{max(widths)}"
+        tell("", f"{text}, heights {min(heights)}..{max(heights)}")
+    tell("read as", listed(found.notes))
+    if found.spans:
+        text = f"{min(found.spans):g}..{max(found.spans):g}"
+        tell("", f"values in files of 16 bits or more: {text}")
+    count = found.histogram.sum(axis=1)
+    values = np.arange(256) / 255
+    mean = (found.histogram * values).sum(axis=1) / count
+    square = (found.histogram * values**2).sum(axis=1) / count
+    std = np.sqrt((square - mean**2).clip(min=0))
+    used = found.histogram.sum(axis=0).nonzero()[0]
+    tell("pixels", f"bytes {used[0]}..{used[-1]}; divided by 255:")
+    for name, numbers in [("mean", mean), ("std", std)]:
+        red, green, blue = numbers
+        tell("", f"{name:4} {red:.3f}, {green:.3f}, {blue:.3f}")
+    if found.plain:
+        tell_some("one colour", found.plain)
+
+
+class PixelsOf:
+    """A transform: the image as float32 (3, height, width) in 0..1."""
+
+    def __init__(self, width: int, height: int):
+        self.size = width, height
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return the pixels, resized where the image has another size."""
+        pixels = np.array(image.resize(self.size))
+        return torch.from_numpy(pixels).permute(2, 0, 1) / 255
+
+
+def tell_numbers(name: str, values: Tensor, column: str = "") -> None:
+    """Print the range, mean and standard deviation of numbers."""
+    text = (
+        f"{column}{values.min():g}..{values.max():g}, mean {values.mean():.4g}"
+    )
+    tell(name, f"{text}, std {values.std(correction=0):.4g}")
+
+
+def is_regression(labels: list[str]) -> bool:
+    """Return whether labels are amounts: numbers, but no numbered classes."""
+    try:
+        values = [float(label) for label in set(labels)]
+        whole = all(value == int(value) for value in values)
+    except (ValueError, OverflowError):  # words, nan, inf
+        return False
+    count = len(values)
+    few = count <= 20 and 2 * count <= len(labels)
+    no_gaps = max(values) - min(values) + 1 == count
+    many_each = no_gaps and 5 * count <= len(labels)
+    return not (whole and (few or many_each or set(values) <= {0, 1}))
+
+
+def tell_batch(names: list[str], batch: list) -> None:
+    """Print what the first batch of a loader holds."""
+    for name, part in zip(names, batch, strict=True):
+        kind = str(part.dtype).removeprefix("torch.")
+        low, high = part.min().item(), part.max().item()
+        shape = ", ".join(map(str, part.shape))
+        shape += "," * (part.ndim == 1)
+        tell("batch", f"{name} ({shape}) {kind}, {low:.4g}..{high:.4g}")
+
+
+def spread(items: list, count: int = 9) -> list:
+    """Return up to nine of the items, from the first to the last."""
+    places = torch.linspace(0, len(items) - 1, min(count, len(items)))
+    return [items[place] for place in places.round().int().tolist()]
+
+
+def nine_panels() -> tuple[Figure, list]:
+    """Return a figure of nine panels, all still empty."""
+    figure, panels = plt.subplots(3, 3, figsize=(8, 8), layout="constrained")
+    for panel in panels.flat:
+        panel.axis("off")
+    return figure, list(panels.flat)
+
+
+def fonts_of_many_scripts() -> list[str]:
+    """Return fonts that are here, together with letters of many scripts."""
+    known = matplotlib.font_manager.get_font_names()
+    wanted = ["DejaVu Sans", "Microsoft JhengHei", "PingFang TC"]
+    wanted += ["Noto Sans CJK TC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"]
+    return [name for name in wanted if name in known]
+
+
+def title(panel: plt.Axes, text: str) -> None:
+    """Set a title as it is: a $ begins no formula."""
+    lines = [line[:28] for line in text.splitlines()]
+    panel.set_title("\n".join(lines), fontsize=9)
+    panel.title.set(parse_math=False, fontfamily=fonts_of_many_scripts())
+
+
+def save_nine(figure: Figure, name: str, figures: Path) -> None:
+    """Save a figure, also where no font here has all letters of a title."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_figure(figure, name, figures)
+
+
+def only_ending(
+    flag: str, folder: Path, paths: list[Path], ending: str
+) -> list[Path]:
+    """Return the files CLASS/NAME with this ending; the others are told."""
+    kept = []
+    left_out = []
+    for path in paths:
+        direct = path.parent.parent == folder
+        if direct and path.suffix.lower() == ending:
+            kept.append(path)
+        else:
+            left_out.append(str(path))
+    if left_out:
+        tell_some("left out", left_out)
+        tell("", f"because they are not CLASS/NAME{ending}")
+    if not kept:
+        name = folder / f"CLASS/NAME{ending}"
+        stop(f"{flag} {folder}: there is no file {name}")
+    return kept
+
+
+class SoundNotes:
+    """What a look at many WAV files finds, file by file."""
+
+    def __init__(self):
+        self.good = []  # paths
+        self.faults = []
+        self.rates = collections.Counter()
+        self.formats = collections.Counter()
+        self.seconds = []
+        self.spans = []
+        self.silent = []
+        self.clipped = []
+
+    def look(self, path: Path) -> None:
+        """Read one file, and note what it is."""
+        try:
+            samples, rate = read_wav(path)
+            if not samples.isfinite().all():
+                raise ValueError(f"{path}: nan or inf in it")
+        except (OSError, ValueError, struct.error) as error:
+            self.faults.append(f"{error}{what_it_is(path)}")
+            return
+        self.good.append(path)
+        self.rates[rate] += 1
+        data = path.read_bytes()
+        head = struct.unpack_from("<HHIIHH", data, data.index(b"fmt ") + 8)
+        kind = "-bit floats" if head[0] == 3 else " bits"
+        self.formats[f"of {head[5]}{kind}"] += 1
+        if samples.shape[1] > 1:
+            text = f"of {samples.shape[1]} channels, their mean is taken"
+            self.formats[text] += 1
+        self.seconds.append(len(samples) / rate)
+        low, high = samples.min().item(), samples.max().item()
+        self.spans.extend([low, high])
+        if low == high:
+            self.silent.append(str(path))
+        # Several samples at the limit: the recording was too loud.
+        if (samples.abs() >= 0.999).sum() > 3:
+            self.clipped.append(str(path))
+
+
+def tell_sounds(found: SoundNotes) -> None:
+    """Print what a look at WAV files found."""
+    rate = found.rates.most_common(1)[0][0]
+    shown = collections.Counter()
+    for other, count in found.rates.items():
+        shown[f"of {other:,} samples a second"] = count
+    tell("rates", listed(shown))
+    if len(shown) > 1:
+        tell("", f"resampled to {rate:,}, the most frequent")
+    tell("read as", listed(found.formats))
+    middle = sorted(found.seconds)[len(found.seconds) // 2]
+    text = f"{min(found.seconds):.3g}..{max(found.seconds):.3g} s"
+    total = sum(found.seconds)
+    tell("lengths", f"{text}, median {middle:.3g} s, together {total:,.0f} s")
+    tell("values", f"{min(found.spans):.3f}..{max(found.spans):.3f}")
+    if max(map(abs, found.spans)) > 1:
+        tell("", "floats beyond -1..1: divide them")
+    if found.silent:
+        tell_some("silent", found.silent)
+    if found.clipped:
+        tell_some("clipped", found.clipped)
+
+
+def look_at_sounds(folder: Path, figures: Path) -> None:
+    """Print a report on WAV files in a folder for each class."""
+    folder = need_folder("--sounds", folder)
+    paths, _ = files_of_classes("--sounds", folder)
+    paths = only_ending("--sounds", folder, paths, ".wav")
+    found = SoundNotes()
+    for path in paths:
+        found.look(path)
+    tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
+    tell_some("faults", found.faults)
+    if not found.good:
+        stop(f"--sounds {folder}: no WAV file can be read")
+    classes = sorted({class_of(path, folder) for path in paths})
+    labels = [class_of(path, folder) for path in found.good]
+    tell_classes(labels, classes)
+    tell_sounds(found)
+    tell_repeats(found.good, labels)
+
+    rate = found.rates.most_common(1)[0][0]
+    dataset = SoundFolder(folder, rate, classes)
+    dataset.paths = found.good
+    loader = DataLoader(dataset, 16, shuffle=True, collate_fn=pad_sounds)
+    tell_batch(["waveforms", "lengths", "classes"], next(iter(loader)))
+    figure, panels = nine_panels()
+    for index, panel in zip(spread(range(len(dataset))), panels, strict=False):
+        waveform, label = dataset[index]
+        seconds = torch.arange(len(waveform)) / rate
+        panel.axis("on")
+        panel.plot(seconds.tolist(), waveform.tolist(), linewidth=0.5)
+        panel.set(ylim=(-1, 1), xlabel="seconds")
+        title(panel, f"{classes[label]}\n{dataset.paths[index].name}")
+    save_nine(figure, "dataloader_own_sounds", figures)
+
+
+def look_at_texts(folder: Path, figures: Path) -> None:
+    """Print a report on UTF-8 texts in a folder for each class."""
+    folder = need_folder("--texts", folder)
+    paths, _ = files_of_classes("--texts", folder)
+    paths = only_ending("--texts", folder, paths, ".txt")
+    classes = sorted({class_of(path, folder) for path in paths})
+    dataset = TextFolder(folder, classes)
+    dataset.paths = paths
+    good, texts, faults = read_texts(dataset)
+    tell("samples", f"{len(good):,} can be read of {len(paths):,}")
+    tell_some("faults", faults)
+    if not good:
+        stop(f"--texts {folder}: no file can be read as UTF-8")
+    dataset.paths = good
+    labels = [class_of(path, folder) for path in good]
+    tell_classes(labels, classes)
+    tell_words(texts)
+    tell_repeats(good, labels)
+    vocabulary = Vocabulary(texts)
+    samples = []
+    for index, text in enumerate(texts):
+        samples.append((vocabulary.encode(text), dataset[index][1]))
+    loader = DataLoader(samples, 16, shuffle=True, collate_fn=pad_texts)
+    tell_batch(["words", "lengths", "classes"], next(iter(loader)))
+    figure, panels = nine_panels()
+    for index, panel in zip(spread(range(len(good))), panels, strict=False):
+        title(panel, f"{labels[index]}\n{good[index].name}")
+        begin = textwrap.fill(texts[index][:240], 34)
+        words = panel.text(0, 0.95, begin, fontsize=8, va="top")
+        words.set(parse_math=False, fontfamily=fonts_of_many_scripts())
+    save_nine(figure, "dataloader_own_texts", figures)
+
+
+def read_texts(dataset: Dataset) -> tuple[list[Path], list[str], list[str]]:
+    """Return the files that can be read, their texts, and faults."""
+    good = []
+    texts = []
+    faults = []
+    empty = []
+    marked = 0
+    for index, path in enumerate(dataset.paths):
+        try:
+            text, _ = dataset[index]
+            if "\0" in text:
+                raise ValueError(f"{path}: NUL in it, no text or UTF-16")
+        except (OSError, ValueError) as error:
+            faults.append(f"{error}{what_it_is(path)}")
+            continue
+        good.append(path)
+        texts.append(text)
+        marked += path.read_bytes().startswith(b"\xef\xbb\xbf")
+        if not text.strip():
+            empty.append(str(path))
+    tell("read as", f"{len(good):,} of UTF-8, {marked:,} with a mark taken off")
+    if any("not UTF-8" in fault for fault in faults):
+        tell("", "others: open(path, encoding=...), such as cp950 or cp1252,")
+        tell("", "and save them as UTF-8")
+    if empty:
+        tell_some("empty", empty)
+    return good, texts, faults
+
+
+def tell_words(texts: list[str]) -> None:
+    """Print how long texts are, and how many words they have."""
+    counts = collections.Counter()
+    lengths = []
+    for text in texts:
+        tokens = tokens_of(text)
+        counts.update(tokens)
+        lengths.append(len(tokens))
+    signs = sorted(len(text) for text in texts)
+    text = f"{signs[0]:,}..{signs[-1]:,} characters"
+    tell("lengths", f"{text}, median {signs[len(signs) // 2]:,}")
+    lengths.sort()
+    text = f"{lengths[0]:,}..{lengths[-1]:,} words and signs"
+    tell("", f"{text}, median {lengths[len(lengths) // 2]:,}")
+    once = sum(count == 1 for count in counts.values())
+    tell("words", f"{len(counts):,} different ones, {once:,} stand once")
+    often = [f"{word!r} {count:,}" for word, count in counts.most_common(6)]
+    tell("", f"most frequent: {', '.join(often)}")
+    chinese = sum("\u3040" <= sign <= "\u9fff" for sign in "".join(texts))
+    if chinese > 0.2 * sum(signs):
+        text = "Chinese or Japanese has no spaces between words:"
+        tell("", f"{text} list(text) instead of tokens_of(text)")
+
+
+def rows_of(flag: str, path: Path) -> list[list[str]]:
+    """Return the rows of a CSV file; end in a line if there are none."""
+    path = path.absolute()
+    try:
+        if path.read_bytes().startswith((b"PK", b"\xd0\xcf")):
+            raise ValueError(f"{path}: an Excel workbook: save it as CSV UTF-8")
+        rows = read_rows(path)
+    except OSError as error:
+        stop(f"{flag} {path}: {error.strerror}")
+    except ValueError as error:
+        stop(f"{flag} {error}")
+    if not rows:
+        stop(f"{flag} {path}: there is no row in it")
+    columns = max(map(len, rows))
+    if columns == 1:
+        text = f"one column alone, row 1 is {rows[0][0][:60]!r}; columns are"
+        text += " separated by commas, semicolons or tabs"
+        stop(f"{flag} {path}: {text}")
+    return rows
+
+
+def names_labels(column: str) -> bool:
+    """Return whether a column with this name has labels."""
+    words = "label labels class class_name class_id classname category target"
+    return column.casefold() in words.split()
+
+
+def label_place(
+    flag: str,
+    path: Path,
+    columns: list[str],
+    others: list[int],
+    label_column: str | None,
+) -> int | None:
+    """Return which column has the labels; None if nothing says so."""
+    shown = ", ".join(columns[:12]) + ", ..." * (len(columns) > 12)
+    if label_column is not None:
+        if columns.count(label_column) == 1:
+            return columns.index(label_column)
+        text = f"no column {label_column!r}; it has {shown}"
+        if label_column in columns:
+            text = f"{columns.count(label_column)} columns {label_column!r}"
+        stop(f"--label-column: {path.absolute()}: {text}")
+    if len(others) == 1 and flag == "--labels":
+        return others[0]
+    named = [n for n in others if names_labels(columns[n])]
+    if len(named) == 1:
+        return named[0]
+    if flag == "--table":
+        return None
+    text = f"which column has the labels? Say --label-column and one of {shown}"
+    stop(f"--labels {path.absolute()}: {text}")
+
+
+def plain_name(cell: str) -> str:
+    """Return a file name with / between folders and joined accents."""
+    name = unicodedata.normalize("NFC", cell.replace("\\", "/"))
+    return name.removeprefix("./")
+
+
+class FileNames:
+    """Finds the files of a folder by what a table calls them."""
+
+    def __init__(self, folder: Path, paths: list[Path]):
+        self.known = {}
+        self.short = {}  # names without a folder, if one file has it
+        names = collections.Counter(path.name for path in paths)
+        stems = collections.Counter(path.stem for path in paths)
+        for path in paths:
+            inside = path.relative_to(folder)
+            without_ending = plain_name(inside.with_suffix("").as_posix())
+            self.known.setdefault(without_ending, path)
+            if names[path.name] == 1:
+                self.short[plain_name(path.name)] = path
+            if stems[path.stem] == 1:
+                self.short.setdefault(plain_name(path.stem), path)
+        for path in paths:
+            inside = path.relative_to(folder)
+            self.known[plain_name(inside.as_posix())] = path
+
+    def find(self, cell: str) -> Path | None:
+        """Return the file, also if the table has more folders before it."""
+        name = plain_name(cell)
+        if name in self.short:
+            return self.short[name]
+        while name not in self.known and "/" in name:
+            name = name.partition("/")[2]
+        return self.known.get(name)
+
+
+def has_header(
+    rows: list[list[str]], name: int, files: FileNames, label_column: str | None
+) -> bool:
+    """Return whether the first row of a table of files is its header."""
+    cell = rows[0][name] if len(rows[0]) > name else ""
+    endings = {path.suffix.lower() for path in files.known.values()}
+    ending = Path(cell).suffix.lower()
+    if files.find(cell) or (ending and ending in endings):
+        return False
+    words = "file filename image img path filepath name id label class category"
+    said = re.findall("[a-z]+", " ".join(rows[0]).lower())
+    if label_column in rows[0] or set(said) & set(words.split()):
+        return True
+    # In another language: no ending as the others have, and no known label.
+    alike = [Path(row[name]).suffix for row in rows[1:] if len(row) > name]
+    later = {cell for row in rows[1:] for cell in row}
+    return Path(cell).suffix not in alike and not later.intersection(rows[0])
+
+
+def name_place(
+    folder: Path, table: Path, rows: list[list[str]], files: FileNames
+) -> int:
+    """Return the column with the most files of the folder.
+
+    Names with their ending come first: the label 7 also is the file 7.png.
+    """
+    scores = []
+    for column in range(max(map(len, rows))):
+        cells = [row[column] for row in rows[:2000] if len(row) > column]
+        paths = [files.find(cell) for cell in cells]
+        found = [path for path in paths if path is not None]
+        whole = [cell for cell in cells if Path(cell).suffix]
+        in_full = len([cell for cell in whole if files.find(cell)])
+        scores.append((in_full, len(found), len(set(found))))
+    if max(scores)[1] == 0:
+        there = ", ".join(path.name for path in [*files.known.values()][:3])
+        text = f"no row names a file in {folder}; not there:"
+        text += f" {folder / rows[-1][0]}; there: {there}"
+        stop(f"--labels {table.absolute()}: {text}")
+    return scores.index(max(scores))
+
+
+def tell_columns(
+    table: Path, header: bool, columns: list[str], name: int, label: int
+) -> None:
+    """Print which columns of a table of files are used."""
+    tell("table", str(table.absolute()))
+    shown = ", ".join(columns[:8]) + ", ..." * (len(columns) > 8)
+    if header:
+        tell("header", shown)
+    else:
+        tell("header", f"none, row 1 is a sample; columns {shown}")
+    tell("columns", f"files in {columns[name]!r}, labels in {columns[label]!r}")
+    boxes = {"xmin", "ymin", "xmax", "ymax", "bbox", "x_min", "y_min"}
+    if boxes.intersection(map(str.casefold, columns)):
+        text = "boxes: a row is one object; here its sample is the whole image"
+        tell("", text)
+
+
+def files_of_table(
+    folder: Path, table: Path, label_column: str | None
+) -> tuple[list[Path], list[str], list[str]]:
+    """Return the files that a table lists, their labels, and its faults."""
+    rows = rows_of("--labels", table)
+    found = [p for p in files_in(folder)[0] if p != table.absolute()]
+    if not found:
+        stop(f"--images {folder}: there is no file in it")
+    files = FileNames(folder, found)
+    name = name_place(folder, table, rows, files)
+    header = has_header(rows, name, files, label_column)
+    columns = column_names(rows, header)
+    others = filled_columns(rows[header:], but=name)
+    label = label_place("--labels", table, columns, others, label_column)
+    tell("folder", str(folder))
+    tell_columns(table, header, columns, name, label)
+    paths = []
+    labels = []
+    faults = []
+    for number, row in enumerate(rows[header:], 1 + header):
+        cells = row + [""] * (len(columns) - len(row))
+        path = files.find(cells[name]) if cells[name] else None
+        place = f"{table.absolute()}, row {number}"
+        if path is None:
+            faults.append(f"{place}: no such file: {folder / cells[name]}")
+        elif not cells[label]:
+            faults.append(f"{place}: no label: {', '.join(row)}")
+        else:
+            paths.append(path)
+            labels.append(cells[label])
+    tell("rows", f"{len(rows) - header:,}, of {len(set(paths)):,} files")
+    extra = sorted(set(found) - set(paths))
+    if extra:
+        tell_some("not listed", [str(path) for path in extra])
+    return paths, labels, faults
+
+
+def column_names(rows: list[list[str]], header: bool) -> list[str]:
+    """Return the names of the columns, or their numbers: "1", "2" ..."""
+    width = max(map(len, rows))
+    names = [str(number) for number in range(1, width + 1)]
+    if header:
+        for place, name in enumerate(rows[0]):
+            names[place] = name or names[place]
+    return names
+
+
+def filled_columns(rows: list[list[str]], but: int) -> list[int]:
+    """Return the columns with something in a row, but for one column."""
+    filled = set()
+    for row in rows:
+        filled.update(place for place, cell in enumerate(row) if cell)
+    return sorted(filled - {but})
+
+
+def look_at_images(
+    folder: Path, table: Path | None, label_column: str | None, figures: Path
+) -> None:
+    """Print a report on images: a folder for each class, or a table."""
+    folder = need_folder("--images", folder)
+    found = ImageNotes()
+    if table is None:
+        paths, labels = files_of_classes("--images", folder)
+    else:
+        paths, labels, faults = files_of_table(folder, table, label_column)
+        found.faults.extend(faults)
+    for index, path in enumerate(paths):
+        found.look(index, path)
+        if index % 10_000 == 9_999:
+            print(f"{index + 1:,} of {len(paths):,} files read", flush=True)
+    tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
+    tell_some("faults", found.faults)
+    if not found.good:
+        stop(f"--images {folder}: no image in it can be read")
+    dataset = ImageList(folder, paths, labels)
+    good_labels = [labels[index] for index in found.good]
+    if table is not None and is_regression(labels):
+        values = [float(name) for name in dataset.classes]
+        dataset.target_transform = values.__getitem__  # a number, no class
+        tell_regression("labels", good_labels)
+    else:
+        tell_classes(good_labels, dataset.classes)
+        if table is not None:
+            tell_numbered_classes(dataset.classes)
+    tell_images(found)
+    tell_repeats([paths[index] for index in found.good], good_labels)
+    show_images(Subset(dataset, found.good), found, figures)
+
+
+def tell_numbered_classes(classes: list[str]) -> None:
+    """Print that labels of a table are classes, though they are numbers."""
+    if not any(math.isnan(number_of(name)) for name in classes):
+        tell("", "whole numbers that repeat: taken for classes")
+
+
+def tell_regression(name: str, labels: list[str]) -> None:
+    """Print the range of labels that are amounts."""
+    values = torch.tensor([float(label) for label in labels])
+    tell_numbers(name, values)
+    count = len(values.unique())
+    tell("", f"numbers, {count:,} different ones: a regression")
+
+
+def show_images(part: Subset, found: ImageNotes, figures: Path) -> None:
+    """Print the first batch, and draw nine images as they are."""
+    dataset = part.dataset
+    figure, panels = nine_panels()
+    for index, panel in zip(spread(part.indices), panels, strict=False):
+        image, target = dataset[index]
+        label = target
+        if dataset.target_transform is None:
+            label = dataset.classes[target]
+        panel.imshow(image)
+        title(panel, f"{label}\n{dataset.paths[index].name}")
+    width, height = 64, 64
+    if len(found.sizes) == 1:
+        width, height = image.size
+    else:
+        tell("batch", "the sizes differ: resized to 64 x 64")
+    dataset.transform = PixelsOf(width, height)
+    loader = DataLoader(part, batch_size=16, shuffle=True)
+    tell_batch(["images", "targets"], next(iter(loader)))
+    save_nine(figure, "dataloader_own_images", figures)
+
+
+def number_of(cell: str) -> float:
+    """Return the number in a cell; nan for a text, inf, or nothing."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def number_columns(rows: list[list[str]], width: int) -> list[int]:
+    """Return the columns in which at least half of the cells are numbers."""
+    counts = [0] * width
+    filled = [0] * width
+    for row in rows:
+        for place, cell in enumerate(row[:width]):
+            filled[place] += cell != ""
+            counts[place] += not math.isnan(number_of(cell))
+    places = range(width)
+    return [p for p in places if counts[p] and 2 * counts[p] >= filled[p]]
+
+
+def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
+    """Return whether the first row of a table of numbers is its header."""
+    first = rows[0]
+    if label_column in first and math.isnan(number_of(label_column)):
+        return True
+    if any(names_labels(cell) for cell in first):
+        return True
+    if len(rows) == 1:
+        return not number_columns(rows, len(first))
+    columns = number_columns(rows[1:], len(first))
+    if not columns:
+        return True
+    values = [number_of(first[place]) for place in columns]
+    numbers = [value for value in values if not math.isnan(value)]
+    counting = list(range(len(numbers)))  # a header of 0, 1, 2, 3, 4 ...
+    if len(numbers) > 3 and numbers in (counting, [n + 1 for n in counting]):
+        return True
+    texts = [first[p] for p in columns if math.isnan(number_of(first[p]))]
+    return len([text for text in texts if text]) > len(numbers)
+
+
+def whole_rows(
+    path: Path,
+    rows: list[list[str]],
+    columns: list[str],
+    numbers: list[int],
+    first_number: int,
+) -> tuple[list[list[str]], list[str]]:
+    """Return rows that have a number where one must be, and faults."""
+    good = []
+    faults = []
+    for row_number, row in enumerate(rows, first_number):
+        place = f"{path}, row {row_number}"
+        if len(row) != len(columns):
+            text = f"{len(row)} cells, not {len(columns)}: {', '.join(row[:4])}"
+            faults.append(f"{place}: {text}")
+            continue
+        wrong = [n for n in numbers if math.isnan(number_of(row[n]))]
+        if wrong:
+            cell = row[wrong[0]]
+            text = f"{cell[:40]!r} is no finite number" if cell else "empty"
+            faults.append(f"{place}: {columns[wrong[0]]}: {text}")
+        else:
+            good.append(row)
+    return good, faults
+
+
+def tell_number_columns(columns: list[str], values: Tensor) -> None:
+    """Print the range of each column, of the first twelve at most."""
+    for place, name in enumerate(columns[:12]):
+        column = values[:, place]
+        tell_numbers("column", column, f"{name[:30]}: ")
+        if len(column) > 1 and column.min() == column.max():
+            tell("", "one value in all rows: leave it out")
+        counting = column[0] + torch.arange(len(column))
+        if len(column) > 2 and torch.equal(column, counting):
+            tell("", "it counts the rows: leave it out")
+    if len(columns) > 12:
+        text = f"{len(columns) - 12:,} more, {values[:, 12:].min():g}"
+        tell("column", f"{text}..{values[:, 12:].max():g}")
+        same = (values.min(dim=0).values == values.max(dim=0).values).sum()
+        tell("", f"{same:,} columns in all have one value in all rows")
+
+
+def tell_text_columns(
+    columns: list[str], rows: list[list[str]], places: list[int]
+) -> None:
+    """Print which columns are left out, as they hold no numbers."""
+    if not places:
+        return
+    names = [columns[place] for place in places]
+    tell("text", f"left out of x: {', '.join(names[:8])}")
+    cells = [row[places[0]] for row in rows if len(row) > places[0]]
+    if any(re.fullmatch(r"-?\d+,\d+", cell) for cell in cells[:100]):
+        tell("", "a number is written 1.5, not 1,5")
+    else:
+        tell("", "a column of few words: number them, then F.one_hot")
+
+
+def tell_repeated_rows(rows: list[list[str]], regression: bool) -> None:
+    """Print which rows are there twice, and which have another y (the last).
+
+    Two flats of one size may differ in price; one flower has one class.
+    """
+    first = {}
+    repeated = []
+    contradicting = []
+    for *x, y in rows:
+        key = tuple(x)
+        text = ", ".join(x[:6])
+        if key not in first:
+            first[key] = y
+        elif first[key] == y:
+            repeated.append(text)
+        else:
+            contradicting.append(f"{first[key]} and {y}: {text}")
+    tell_some("repeated", repeated)
+    if not regression:
+        tell_some("conflicts", contradicting)
+
+
+def head_of_table(
+    path: Path, rows: list[list[str]], label_column: str | None
+) -> tuple[bool, list[str]]:
+    """Return whether there is a header, and the names of the columns."""
+    header = table_has_header(rows, label_column)
+    if len(rows) == header:
+        stop(f"--table {path}: a header and no rows")
+    widths = collections.Counter(len(row) for row in rows[header:])
+    width = widths.most_common(1)[0][0]
+    if len(rows[0]) != width:
+        text = f"row 1 has {len(rows[0])} cells, most others {width}"
+        stop(f"--table {path}: {text}")
+    columns = column_names(rows[:1], header)
+    shown = ", ".join(columns[:12]) + ", ..." * (len(columns) > 12)
+    tell("table", str(path))
+    if header:
+        tell("header", shown)
+    else:
+        tell("header", f"none, row 1 is a sample; columns {shown}")
+    return header, columns
+
+
+def classes_in(labels: list[str]) -> list[str] | None:
+    """Return the classes of a label column; None if it is a regression."""
+    amounts = [label for label in labels if not math.isnan(number_of(label))]
+    if 2 * len(amounts) >= len(labels) and is_regression(amounts):
+        return None
+    classes = sorted({label for label in labels if label})
+    with contextlib.suppress(ValueError):  # words stay as they are
+        classes.sort(key=float)
+    return classes
+
+
+def look_at_table(path: Path, label_column: str | None, figures: Path) -> None:
+    """Print a report on a CSV file of numbers, with a column of labels."""
+    path = path.absolute()
+    rows = rows_of("--table", path)
+    header, columns = head_of_table(path, rows, label_column)
+    places = list(range(len(columns)))
+    label = label_place("--table", path, columns, places, label_column)
+    rows = rows[header:]
+    numbers = [n for n in number_columns(rows, len(columns)) if n != label]
+    texts = [n for n in places if n not in numbers and n != label]
+    tell_text_columns(columns, rows, texts)
+    if not numbers:
+        stop(f"--table {path}: no column of numbers for x")
+    needed, classes = numbers, None
+    if label is not None:
+        labels = [row[label] for row in rows if len(row) == len(columns)]
+        classes = classes_in(labels)
+        if classes is None:
+            needed = [*numbers, label]
+    good, faults = whole_rows(path, rows, columns, needed, 1 + header)
+    if classes is not None:
+        nothing = [f"{path}: no label: {row}" for row in good if not row[label]]
+        faults += nothing
+        good = [row for row in good if row[label]]
+    tell("samples", f"{len(good):,} rows can be used of {len(rows):,}")
+    tell_some("faults", faults)
+    if not good:
+        stop(f"--table {path}: no row has all its numbers")
+    tell_label(columns, good, label, classes)
+    show_table(columns, good, numbers, label, classes, figures)
+
+
+def tell_label(
+    columns: list[str],
+    rows: list[list[str]],
+    label: int | None,
+    classes: list[str] | None,
+) -> None:
+    """Print what the label column holds, or that none was named."""
+    if label is None:
+        tell("label", "none named: --label-column and a name makes it y")
+        return
+    tell("label", f"column {columns[label]!r}")
+    labels = [row[label] for row in rows]
+    if classes is None:
+        tell_regression("", labels)
+    else:
+        tell_classes(labels, classes)
+        tell_numbered_classes(classes)
+
+
+def show_table(
+    columns: list[str],
+    rows: list[list[str]],
+    numbers: list[int],
+    label: int | None,
+    classes: list[str] | None,
+    figures: Path,
+) -> None:
+    """Print ranges and the first batch, and draw nine columns."""
+    kept = []
+    for row in rows:
+        y = row[label] if label is not None else "0"
+        kept.append([*[row[n] for n in numbers], y])
+    names = [columns[n] for n in numbers]
+    values = torch.tensor([list(map(float, row[:-1])) for row in kept])
+    tell_number_columns(names, values)
+    tell_repeated_rows(kept, regression=classes is None)
+    header = [*map(str, numbers), "y"]
+    dataset = NumberTable([header, *kept], "y", classes=classes)
+    tell("batch", "x has mean 0 and std 1 in each column")
+    x, y = next(iter(DataLoader(dataset, batch_size=16, shuffle=True)))
+    tell_batch(["x"], [x])
+    if label is not None:
+        tell_batch(["y"], [y])
+    figure, panels = nine_panels()
+    for place, panel in zip(spread(range(len(names))), panels, strict=False):
+        panel.axis("on")
+        if label is None:
+            panel.hist(values[:, place].tolist(), bins=30)
+        else:
+            panel.plot(values[:, place].tolist(), dataset.y.tolist(), ".")
+        title(panel, names[place])
+    save_nine(figure, "dataloader_own_table", figures)
+
+
+def report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Look at the data that the flags name; no lesson runs."""
+    asked = [args.images, args.sounds, args.texts, args.table]
+    if sum(path is not None for path in asked) > 1:
+        flags = "--images, --sounds, --texts, --table"
+        parser.error(f"a report is on one of {flags} at a time")
+    if args.labels and not args.images:
+        parser.error("argument --labels: needs --images, the folder of files")
+    if args.label_column is not None and not (args.labels or args.table):
+        parser.error("argument --label-column: needs --labels or --table")
+    if args.only or args.step or args.list:
+        parser.error("a report comes alone, without --only, --step, --list")
+    try:
+        if args.images:
+            table, column = args.labels, args.label_column
+            look_at_images(args.images, table, column, args.figures)
+        elif args.sounds:
+            look_at_sounds(args.sounds, args.figures)
+        elif args.texts:
+            look_at_texts(args.texts, args.figures)
+        else:
+            look_at_table(args.table, args.label_column, args.figures)
+        if args.show:
+            plt.show()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # as in `| head`: enough was read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+# %%
 def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     """Return a reader for flags: `kind`, int or float, from low to high."""
 
@@ -2770,17 +3875,6 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     return read
 
 
-def own_images(folder: Path, table: Path) -> Dataset:
-    """Return the data set of `--images` and `--labels`, or end in a line."""
-    if not os.path.isdir(folder):
-        raise SystemExit(f"--images {folder}: there is no such folder")
-    try:
-        names, labels = read_labels(folder, table)
-    except ValueError as error:
-        raise SystemExit(f"--labels {error}") from None
-    return ImageList(folder, names, labels)
-
-
 def main() -> None:
     """Run the lesson from top to bottom."""
     data_names = ("digits", "mnist", "fashion-mnist", "kmnist")
@@ -2789,19 +3883,22 @@ def main() -> None:
     flag = parser.add_argument
     flag("--data", choices=data_names, default="digits")
     flag("--data-dir", type=Path, default=Path("data"), metavar="DIR")
-    flag("--images", type=Path, metavar="DIR", help="your own image files")
-    flag("--labels", type=Path, metavar="FILE.csv", help="file name, label")
+    flag("--images", type=Path, metavar="DIR", help="look at your images")
+    flag("--labels", type=Path, metavar="CSV", help="their labels")
+    flag("--sounds", type=Path, metavar="DIR", help="look at your WAV files")
+    flag("--texts", type=Path, metavar="DIR", help="look at your texts")
+    flag("--table", type=Path, metavar="CSV", help="look at your numbers")
+    flag("--label-column", metavar="NAME", help="in --labels or --table")
     flag("--workers", type=number(int, 2, 64), default=2, help="2 or more")
     flag("--start-method", choices=start_methods, help="by system")
     args = parse(parser)
-    # What no single flag can know.
-    if (args.images is None) != (args.labels is None):
-        parser.error("argument --images: needs --labels, and --labels it")
+    own = [args.images, args.labels, args.sounds, args.texts, args.table]
+    if any(own) or args.label_column is not None:
+        report(parser, args)
+        return
 
     tiny = args.tiny
-    own = train = None  # to list the sections, nothing is read or drawn
-    if args.images and not args.list:
-        own = own_images(args.images, args.labels)
+    train = None  # to list the sections, nothing is drawn
     if args.data == "digits" and not args.list:
         train = font_digits("train", 1_000 if tiny else 6_000)
     elif not args.list:
@@ -2845,7 +3942,7 @@ def main() -> None:
             sixteen_bits_are_stretched_to_eight: {},
             a_csv_of_labels_and_a_folder_are_a_dataset: {},
             classes_are_shared_by_train_and_test: {},
-            image_list_is_read_once_before_training: {"own": own},
+            image_list_is_read_once_before_training: {},
             mean_and_std_of_each_channel_come_from_a_loader: {},
             v2_normalize_gives_mean_0_and_std_1: given,
             affine_grid_needs_the_aspect_ratio: here,

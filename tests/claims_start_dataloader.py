@@ -153,6 +153,12 @@ BREAKINGS = [
         "errors.append('bad')",
     ),
     (
+        "image_list_is_read_once_before_training",
+        "Subset(dataset, readable)",
+        "dataset",
+        "OSError",
+    ),
+    (
         "mean_and_std_of_each_channel_come_from_a_loader",
         "- mean**2).sqrt()",
         "- mean**2)",
@@ -204,6 +210,11 @@ BREAKINGS = [
         "normalize_test_data_by_the_training_statistics",
         "std.clamp(min=1e-6)",
         "std",
+    ),
+    (
+        "normalize_test_data_by_the_training_statistics",
+        "classes.index(row[place])",
+        "1 - classes.index(row[place])",
     ),
     (
         "a_folder_of_texts_gives_text_and_label",
