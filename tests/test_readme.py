@@ -25,6 +25,8 @@ from update_readme import (
     with_sections,
 )
 
+import start_dataloader
+
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
 CONFTEST = (ROOT / "tests" / "conftest.py").read_text()
@@ -161,6 +163,16 @@ def reader(tmp_path, monkeypatch):
     for name in ("a.png", "b.png"):
         Image.new("RGB", (9, 9)).save(Path("photos", name))
     Path("photos/labels.csv").write_text("file,label\na.png,cat\nb.png,dog\n")
+    for name in ("cat", "dog"):
+        for folder in ("pets", "digits", "films"):
+            Path(folder, name).mkdir(parents=True)
+        for number in range(4):
+            image = Image.new("RGB", (9, 9), (60 * number, 0, 0))
+            image.save(Path("pets", name, f"{number}.png"))
+        silence = torch.zeros(800)
+        start_dataloader.write_wav(Path(f"digits/{name}/1.wav"), silence, 8000)
+        Path("films", name, "1.txt").write_text("a good film")
+    Path("houses.csv").write_text("price;area\n90.5;40\n150.0;80\n")
     raw = Path("data/MNIST/raw")
     raw.mkdir(parents=True)
     for split in ("train", "t10k"):
