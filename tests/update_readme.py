@@ -2,13 +2,14 @@
 
     python tests/update_readme.py
 
-It runs the scripts, so it takes about a minute. Made are: the tables of
-sections and their number, the output under each command, the order of the
-index and of the glossary, and the figures. `test_readme.py` calls the same
-functions and compares.
+It runs the scripts, so it takes about a minute. Made are: the lists of
+sections and their number, the tables of `readme_rows.txt`, the output under
+each command, and the figures. `test_readme.py` calls the same functions and
+compares.
 """
 
 import contextlib
+import functools
 import importlib
 import io
 import itertools
@@ -36,8 +37,6 @@ OUTPUT = re.compile(
 TABLE = re.compile(
     r"^(?P<head>\|.*\n\| --- .*\n)(?P<rows>(?:\|.*\n)*)", re.MULTILINE
 )
-# Tables whose rows stand in the order of their first cell.
-SORTED = ("| message |", "| symptom |", "| English |")
 
 
 def called(command: str) -> tuple[int, str]:
@@ -83,40 +82,78 @@ def with_outputs(text: str) -> str:
     return OUTPUT.sub(replace, text)
 
 
-def escaped(claim: str) -> str:
-    """Return a claim as Markdown, in which * and | mean what they are."""
-    parts = claim.split("`")  # the odd ones are code
-    parts[::2] = [re.sub(r"([*|<\[\]])", r"\\\1", part) for part in parts[::2]]
-    return "`".join(parts)
+LEVELS = {  # chapters that are not easy
+    "Automatic differentiation": "medium",
+    "Mixed precision": "medium",
+    "Tables and text": "medium",
+    "Sound": "medium",
+    "Workers and speed": "hard",
+    "Signals": "medium",
+    "Convolution": "medium",
+    "Sequences": "hard",
+    "A small language model": "hard",
+    "Changing a model": "medium",
+    "An engine in forty lines": "medium",
+    "Graphs": "medium",
+    "Checking": "medium",
+    "Beyond gradients": "hard",
+    "16 bits": "medium",
+    "The rate": "medium",
+    "Measuring": "medium",
+    "When the loss does not fall": "medium",
+    "Scaling up": "hard",
+    "The whole run": "hard",
+}
+SHORT = {
+    "start_Pytorch.py": "tour",
+    "start_dataloader.py": "data",
+    "start_buildnn.py": "networks",
+    "start_autograd.py": "autograd",
+    "start_optimizer.py": "optimizing",
+}
 
 
-def section_tables(script: Path) -> str:
-    """Return a table for each chapter: section, linked to its line, claim."""
-    tables = []
+def rows(part: str) -> list[list[str]]:
+    """Return the rows of a part of readme_rows.txt, each a list of cells."""
+    text = (ROOT / "tests" / "readme_rows.txt").read_text(encoding="utf-8")
+    (found,) = re.findall(rf"^\[{part}\].*\n((?:.+\n)+)", text, re.MULTILINE)
+    return [line.split(" | ") for line in found.splitlines()]
+
+
+@functools.cache
+def places() -> dict[str, tuple[str, int]]:
+    """Return section -> its script and the line of its `def`."""
+    return {
+        cell.name: (script.name, cell.line + cell.function.lineno - 1)
+        for script in SCRIPTS
+        for cell in cells(script)
+    }
+
+
+def link(section: str, text: str = "") -> str:
+    """Return a link to the line of a section."""
+    script, line = places()[section]
+    return f"[{text or SHORT[script]}]({script}#L{line})"
+
+
+def section_lists(script: Path) -> str:
+    """Return a list for each chapter: sections, linked to their lines."""
+    lists = []
+    exercises = {section: name for name, section, *_ in rows("exercises")}
     for chapter, found in itertools.groupby(cells(script), lambda c: c.chapter):
-        rows = [f"**{chapter}**\n", "| section | claim |", "| --- | --- |"]
-        for cell in found:
-            line = cell.line + cell.function.lineno - 1
-            link = f"[`{cell.name}`]({script.name}#L{line})"
-            rows.append(f"| {link} | {escaped(cell.claim)} |")
-        tables.append("\n".join(rows) + "\n")
-    return "\n".join(tables)
-
-
-def with_sections(text: str) -> str:
-    """Return the text with the tables of sections, and their numbers."""
-    for script in SCRIPTS:
-        begin, end = f"<!-- sections: {script.name} -->\n", "<!-- end -->\n"
-        assert text.count(begin) == 1, f"README.md needs one line {begin!r}"
-        head, tail = text.split(begin)
-        rest = tail[tail.index(end) :]
-        text = f"{head}{begin}\n{section_tables(script)}\n{rest}"
-        # In the table of scripts the third cell is the number of sections.
-        row = rf"^(\| \[`{script.name}`\]\S+ \|[^|\n]+\|) \d+ \|"
-        count = rf"\1 {len(cells(script))} |"
-        text, found = re.subn(row, count, text, flags=re.MULTILINE)
-        assert found == 1, f"{script.name} is not in the table of scripts"
-    return text
+        names = [cell.name for cell in found]
+        if chapter == "Mistakes":  # they have tables of their own
+            at = "[When it goes wrong](#when-it-goes-wrong)"
+            lists.append(f"**Mistakes** ({len(names)} sections): {at}\n")
+            continue
+        level = LEVELS.get(chapter, "easy")
+        head = f"**{chapter}** ({2 * len(names)} min, {level})\n\n"
+        lines = []
+        for name in names:
+            more = f", exercise `{exercises[name]}`" if name in exercises else ""
+            lines.append(f"- {link(name, f'`{name}`')}{more}\n")
+        lists.append(head + "".join(lines))
+    return "\n".join(lists)
 
 
 def sort_key(row: str) -> str:
@@ -124,16 +161,60 @@ def sort_key(row: str) -> str:
     return re.sub(r"[^\w ]", "", row.split(" | ")[0].lower()).strip()
 
 
-def with_order(text: str) -> str:
-    """Return the text with the index and the glossary sorted."""
+def how_table() -> str:
+    """Return the table of questions."""
+    lines = ["| how do I ... | look at |\n", "| --- | --- |\n"]
+    for question, section, copy in rows("how"):
+        text = "" if copy == "-" else f"`{copy}`"
+        lines.append(f"| {question} | {link(section, text)} |\n")
+    return "".join(lines)
 
-    def replace(found: re.Match) -> str:
-        if not found["head"].startswith(SORTED):
-            return found[0]
-        rows = found["rows"].splitlines(keepends=True)
-        return found["head"] + "".join(sorted(rows, key=sort_key))
 
-    return TABLE.sub(replace, text)
+def mistake_table(head: str, *parts: str) -> str:
+    """Return a table of mistakes, sorted by their first cell."""
+    lines = []
+    for part in parts:
+        for first, why, cure, where, *_ in rows(part):
+            at = "" if part == "asked" else link(where.split()[0])
+            lines.append(f"| {first} | {why} \u2192 {cure} | {at} |\n")
+    lines.sort(key=sort_key)
+    return f"| {head} | why \u2192 what to do | at |\n| --- | --- | --- |\n" + (
+        "".join(lines)
+    )
+
+
+def glossary() -> str:
+    """Return the table of words, sorted."""
+    lines = [
+        f"| {english} | {chinese} | {meaning} |\n"
+        for english, chinese, meaning, _ in rows("terms")
+    ]
+    lines.sort(key=sort_key)
+    return "| English | \u4e2d\u6587 | meaning |\n| --- | --- | --- |\n" + (
+        "".join(lines)
+    )
+
+
+def with_parts(text: str) -> str:
+    """Return the text with all that is made of scripts and rows."""
+    made = {f"sections: {s.name}": section_lists(s) for s in SCRIPTS}
+    made["rows: how"] = how_table()
+    made["rows: messages"] = mistake_table("message", "messages", "asked")
+    made["rows: silent"] = mistake_table("symptom", "silent")
+    made["rows: terms"] = glossary()
+    for name, part in made.items():
+        begin, end = f"<!-- {name} -->\n", "<!-- end -->\n"
+        assert text.count(begin) == 1, f"README.md needs one line {begin!r}"
+        head, tail = text.split(begin)
+        rest = tail[tail.index(end) :]
+        text = f"{head}{begin}\n{part}\n{rest}"
+    for script in SCRIPTS:
+        # In the table of scripts the third cell is the number of sections.
+        row = rf"^(\| \[`{script.name}`\]\S+ \|[^|\n]+\|) \d+ \|"
+        count = rf"\1 {len(cells(script))} |"
+        text, found = re.subn(row, count, text, flags=re.MULTILINE)
+        assert found == 1, f"{script.name} is not in the table of scripts"
+    return text
 
 
 def figures(text: str) -> dict[str, tuple[Path, str]]:
@@ -160,8 +241,7 @@ def draw(text: str) -> None:
 def main() -> None:
     """Write README.md and its figures."""
     steps: list[Callable[[str], str]] = [
-        with_sections,
-        with_order,
+        with_parts,
         with_outputs,
     ]
     text = README.read_text(encoding="utf-8")
