@@ -943,7 +943,7 @@ def test_words_are_classes(content, column, table):
         ([0.5, 1.5] * 9, "label", "0.5..1.5, mean 1, std 0.5"),
         ([*range(0, 300, 3)] * 5, "label", "100 different ones: a regression"),
         (["low", 2, 3, 4, 5, 6], "faults", "'low' is no finite number"),
-        (["yes", "no", "yes", ""], "faults", "no label"),
+        (["yes", "no", "yes", ""], "faults", "row 5: label: empty"),
         (["nan", 1.5, 2.5, 3.5], "faults", "label: 'nan' is no finite number"),
     ],
     ids=str,
