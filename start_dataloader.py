@@ -1003,6 +1003,18 @@ def normalize_test_data_by_the_training_statistics() -> None:
 
 
 # %%
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file; `ValueError` where it is none."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        text = "not UTF-8, but perhaps cp1252 or cp950"
+        raise ValueError(f"{path}: {text}") from None
+    if "\0" in text:
+        raise ValueError(f"{path}: NUL in it, no text or UTF-16")
+    return text
+
+
 class TextFolder(Dataset):
     """UTF-8 files in a folder for each class: samples are (text, class)."""
 
@@ -1020,11 +1032,7 @@ class TextFolder(Dataset):
     def __getitem__(self, index: int) -> tuple[str, int]:
         """Return the text of a file and the number of its class."""
         path = self.paths[index]
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: not UTF-8") from None
-        return text, self.classes.index(path.parent.name)
+        return read_text(path), self.classes.index(path.parent.name)
 
 
 def a_folder_of_texts_gives_text_and_label() -> None:
@@ -2831,12 +2839,19 @@ def tell_numbers(name: str, values: Tensor, column: str = "") -> None:
     tell(name, f"{column}{limits}, mean {mean:.4g}, std {std:.4g}")
 
 
-def tell_amounts(name: str, labels: list[str]) -> None:
-    """Print the range of labels that are amounts, such as prices."""
-    values = torch.tensor([float(label) for label in labels])
-    tell_numbers(name, values)
-    count = len(values.unique())
-    tell("", f"numbers, {count:,} different ones: a regression")
+def tell_labels(
+    labels: list[str], classes: list[str] | None, in_table: bool = False
+) -> None:
+    """Print what labels there are: classes, or amounts, such as prices."""
+    if classes is None:
+        values = torch.tensor([float(label) for label in labels])
+        tell_numbers("labels", values)
+        count = len(values.unique())
+        tell("", f"numbers, {count:,} different ones: a regression")
+        return
+    tell_classes(labels, classes)
+    if in_table and not any(math.isnan(number_of(name)) for name in classes):
+        tell("", "whole numbers that repeat: taken for classes")
 
 
 def tell_batch(names: list[str], batch: list[Tensor]) -> None:
@@ -2849,41 +2864,13 @@ def tell_batch(names: list[str], batch: list[Tensor]) -> None:
         )
 
 
-# Figures of nine samples.
-def spread(count: int) -> list[int]:
-    """Return up to nine of the numbers below `count`, first and last too."""
-    places = torch.linspace(0, count - 1, min(count, 9))
-    return places.round().int().tolist()
-
-
-def nine_panels() -> tuple[Figure, list]:
-    """Return a figure of nine panels, all still empty."""
+def nine_panels(count: int) -> tuple[Figure, list]:
+    """Return a figure, and nine of `count` samples, each with its panel."""
     figure, panels = plt.subplots(3, 3, figsize=(8, 8), layout="constrained")
     for panel in panels.flat:
         panel.axis("off")
-    return figure, list(panels.flat)
-
-
-def fonts_of_many_scripts() -> list[str]:
-    """Return fonts that are here, together with letters of many scripts."""
-    known = matplotlib.font_manager.get_font_names()
-    wanted = ["DejaVu Sans", "Microsoft JhengHei", "PingFang TC"]
-    wanted += ["Noto Sans CJK TC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"]
-    return [name for name in wanted if name in known]
-
-
-def title(panel: plt.Axes, text: str) -> None:
-    """Set a title as it is: a $ begins no formula."""
-    lines = [line[:28] for line in text.splitlines()]
-    panel.set_title("\n".join(lines), fontsize=9)
-    panel.title.set(parse_math=False, fontfamily=fonts_of_many_scripts())
-
-
-def save_nine(figure: Figure, name: str, figures: Path) -> None:
-    """Save a figure, also where no font here has all letters of a title."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        save_figure(figure, name, figures)
+    places = torch.linspace(0, count - 1, min(count, 9)).round().int()
+    return figure, list(zip(places.tolist(), panels.flat, strict=False))
 
 
 # Files in a folder for each class.
@@ -2983,18 +2970,15 @@ def files_of_classes(
 
 def what_it_is(path: Path) -> str:
     """Return what a file that cannot be read looks like, by its first bytes."""
-    beginnings = {
-        b"<!doctype": "an HTML page, so the download went wrong",
-        b"<html": "an HTML page, so the download went wrong",
-        b"version https://git-lfs": "a pointer of Git LFS: git lfs pull",
-        b"%pdf": "a PDF",
-        b"pk\x03\x04": "a ZIP archive",
-        b"id3": "MP3, see the README for other formats",
-        b"\xff\xfb": "MP3, see the README for other formats",
-        b"\xff\xf3": "MP3, see the README for other formats",
-        b"oggs": "Ogg, see the README for other formats",
-        b"flac": "FLAC, see the README for other formats",
-    }
+    beginnings = [
+        ((b"<!doctype", b"<html"), "an HTML page, so the download went wrong"),
+        ((b"version https://git-lfs",), "a pointer of Git LFS: git lfs pull"),
+        ((b"%pdf",), "a PDF"),
+        ((b"pk\x03\x04",), "a ZIP archive"),
+        ((b"id3", b"\xff\xfb", b"\xff\xf3"), "MP3, see README.md"),
+        ((b"oggs",), "Ogg, see README.md"),
+        ((b"flac",), "FLAC, see README.md"),
+    ]
     try:
         with open(path, "rb") as file:
             head = file.read(64)
@@ -3002,38 +2986,56 @@ def what_it_is(path: Path) -> str:
         return ""
     if not head:
         return " (it is empty)"
-    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"mif", b"hev"):
-        return " (it is HEIC: save it as JPEG)"
     if head[4:8] == b"ftyp":
-        return " (it is MP4 or M4A)"
-    for beginning, name in beginnings.items():
+        is_heic = head[8:11] in (b"hei", b"mif", b"hev")
+        return (
+            f" (it is {'HEIC: save it as JPEG' if is_heic else 'MP4 or M4A'})"
+        )
+    for beginning, name in beginnings:
         if head.lstrip().lower().startswith(beginning):
             return f" (it is {name})"
     return ""
+
+
+def readable(
+    flag: str,
+    folder: Path,
+    paths: list[Path],
+    look: Callable,
+    faults: list[str],
+) -> list[int]:
+    """Return the indices of the files that `look` can read; tell of others."""
+    good = []
+    for index, path in enumerate(paths):
+        try:
+            look(path)
+            good.append(index)
+        except Exception as error:  # a broken file can raise any
+            faults.append(f"{error}{what_it_is(path)}")
+        if index % 10_000 == 9_999:
+            print(f"{index + 1:,} of {len(paths):,} read", flush=True)
+    tell("samples", f"{len(good):,} can be read of {len(paths):,}")
+    tell_some("faults", faults)
+    if not good:
+        stop(f"{flag} {folder}: no file in it can be read")
+    return good
 
 
 # --images
 class ImageNotes:
     """What a look at many image files finds, file by file."""
 
-    def __init__(self, faults: list[str]):
-        self.faults = faults
-        self.good = []  # indices
+    def __init__(self):
         self.sizes = collections.Counter()
         self.kinds = collections.Counter()
         self.spans = []  # lowest and highest values of 16 bits
         self.plain = []  # files of one colour
         self.histogram = np.zeros((3, 256), dtype=np.int64)
 
-    def look(self, index: int, path: Path) -> None:
+    def look(self, path: Path) -> None:
         """Read one file, and note what it is."""
-        try:
-            image = read_image(path)
-            self.note_kind(path)
-        except Exception as error:  # all that a broken file can do
-            self.faults.append(f"{error}{what_it_is(path)}")
-            return
-        self.good.append(index)
+        image = read_image(path)
+        self.note_kind(path)
         self.sizes[image.size] += 1
         self.histogram += np.array(image.histogram()).reshape(3, 256)
         if all(low == high for low, high in image.getextrema()):
@@ -3112,51 +3114,40 @@ def look_at_images(
     else:
         table = table.absolute()
         paths, labels, faults = files_of_table(folder, table, label_column)
-    found = ImageNotes(faults)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of much that Pillow can read
-        for index, path in enumerate(paths):
-            found.look(index, path)
-            if index % 10_000 == 9_999:
-                print(f"{index + 1:,} of {len(paths):,} read", flush=True)
-    tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
-    tell_some("faults", found.faults)
-    if not found.good:
-        stop(f"--images {folder}: no image in it can be read")
+    found = ImageNotes()
+    good = readable("--images", folder, paths, found.look, faults)
     dataset = ImageList(folder, paths, labels)
-    good_paths = [paths[index] for index in found.good]
-    good_labels = [labels[index] for index in found.good]
+    classes = dataset.classes
     if table and are_amounts(labels):
-        values = [float(name) for name in dataset.classes]
+        values = [float(name) for name in classes]
         dataset.target_transform = values.__getitem__  # a number, no class
-        tell_amounts("labels", good_labels)
-    else:
-        tell_classes(good_labels, dataset.classes)
-        tell_numbered_classes(dataset.classes if table else [])
+        classes = None
+    paths = [paths[index] for index in good]
+    labels = [labels[index] for index in good]
+    tell_labels(labels, classes, in_table=table is not None)
     found.tell()
-    contents = (path.read_bytes() for path in good_paths)
-    tell_repeats(contents, [str(path) for path in good_paths], good_labels)
-    show_images(dataset, found, figures)
+    tell_repeats(map(Path.read_bytes, paths), paths, labels)
+    show_images(Subset(dataset, good), len(found.sizes) == 1, figures)
 
 
-def show_images(dataset: ImageList, found: ImageNotes, figures: Path) -> None:
+def show_images(part: Subset, one_size: bool, figures: Path) -> None:
     """Print the first batch, and draw nine images as they are."""
-    figure, panels = nine_panels()
-    for place, panel in zip(spread(len(found.good)), panels, strict=False):
-        index = found.good[place]
-        image, target = dataset[index]
+    dataset = part.dataset
+    figure, chosen = nine_panels(len(part))
+    for place, panel in chosen:
+        index = part.indices[place]
+        image, _ = dataset[index]
         panel.imshow(image)
         label = dataset.classes[dataset.targets[index]]
-        title(panel, f"{label}\n{dataset.paths[index].name}")
+        panel.set_title(f"{label[:28]}\n{dataset.paths[index].name[:28]}")
     width, height = image.size
-    if len(found.sizes) > 1:
+    if not one_size:
         width, height = 64, 64
         tell("batch", "the sizes differ: resized to 64 x 64")
     dataset.transform = PixelsOf(width, height)
-    part = Subset(dataset, found.good)
     loader = DataLoader(part, batch_size=16, shuffle=True)
     tell_batch(["images", "targets"], next(iter(loader)))
-    save_nine(figure, "dataloader_own_images", figures)
+    save_figure(figure, "dataloader_own_images", figures)
 
 
 # --labels: a table of files and their labels.
@@ -3349,19 +3340,11 @@ def are_amounts(labels: list[str]) -> bool:
     return not (few or many_each or values <= {0, 1})
 
 
-def tell_numbered_classes(classes: list[str]) -> None:
-    """Print that labels of a table are classes, though they are numbers."""
-    if classes and not any(math.isnan(number_of(name)) for name in classes):
-        tell("", "whole numbers that repeat: taken for classes")
-
-
 # --sounds
 class SoundNotes:
     """What a look at many WAV files finds, file by file."""
 
     def __init__(self):
-        self.faults = []
-        self.good = []  # indices
         self.rates = collections.Counter()
         self.formats = collections.Counter()
         self.seconds = []
@@ -3369,16 +3352,11 @@ class SoundNotes:
         self.silent = []
         self.clipped = []
 
-    def look(self, index: int, path: Path) -> None:
+    def look(self, path: Path) -> None:
         """Read one file, and note what it is."""
-        try:
-            samples, rate = read_wav(path)
-            if not samples.isfinite().all():
-                raise ValueError(f"{path}: nan or inf in it")
-        except (OSError, ValueError, struct.error) as error:
-            self.faults.append(f"{error}{what_it_is(path)}")
-            return
-        self.good.append(index)
+        samples, rate = read_wav(path)
+        if not samples.isfinite().all():
+            raise ValueError(f"{path}: nan or inf in it")
         self.rates[rate] += 1
         self.seconds.append(len(samples) / rate)
         data = path.read_bytes()
@@ -3422,87 +3400,61 @@ def look_at_sounds(folder: Path, figures: Path) -> None:
     """Print a report on WAV files in a folder for each class."""
     folder = need_folder("--sounds", folder)
     paths, labels = files_of_classes("--sounds", folder, ".wav")
-    found = SoundNotes()
-    for index, path in enumerate(paths):
-        found.look(index, path)
-    tell("samples", f"{len(found.good):,} can be read of {len(paths):,}")
-    tell_some("faults", found.faults)
-    if not found.good:
-        stop(f"--sounds {folder}: no WAV file can be read")
     classes = sorted(set(labels))
-    paths = [paths[index] for index in found.good]
-    labels = [labels[index] for index in found.good]
+    found = SoundNotes()
+    good = readable("--sounds", folder, paths, found.look, [])
+    paths = [paths[index] for index in good]
+    labels = [labels[index] for index in good]
     tell_classes(labels, classes)
     rate = found.rates.most_common(1)[0][0]
     found.tell(rate)
-    contents = (path.read_bytes() for path in paths)
-    tell_repeats(contents, [str(path) for path in paths], labels)
+    tell_repeats(map(Path.read_bytes, paths), paths, labels)
 
     dataset = SoundFolder(folder, rate, classes)
     dataset.paths = paths
     loader = DataLoader(dataset, 16, shuffle=True, collate_fn=pad_sounds)
     tell_batch(["waveforms", "lengths", "classes"], next(iter(loader)))
-    figure, panels = nine_panels()
-    for index, panel in zip(spread(len(dataset)), panels, strict=False):
+    figure, chosen = nine_panels(len(dataset))
+    for index, panel in chosen:
         waveform, _ = dataset[index]
         seconds = torch.arange(len(waveform)) / rate
         panel.axis("on")
         panel.plot(seconds.tolist(), waveform.tolist(), linewidth=0.5)
         panel.set(ylim=(-1, 1), xlabel="seconds")
-        title(panel, f"{labels[index]}\n{paths[index].name}")
-    save_nine(figure, "dataloader_own_sounds", figures)
+        panel.set_title(f"{labels[index][:28]}\n{paths[index].name[:28]}")
+    save_figure(figure, "dataloader_own_sounds", figures)
 
 
 # --texts
 def look_at_texts(folder: Path, figures: Path) -> None:
     """Print a report on UTF-8 texts in a folder for each class."""
     folder = need_folder("--texts", folder)
-    all_paths, all_labels = files_of_classes("--texts", folder, ".txt")
-    classes = sorted(set(all_labels))
+    paths, labels = files_of_classes("--texts", folder, ".txt")
+    classes = sorted(set(labels))
+    good = readable("--texts", folder, paths, read_text, [])
+    paths = [paths[index] for index in good]
+    labels = [labels[index] for index in good]
     dataset = TextFolder(folder, classes)
-    dataset.paths = all_paths
-    paths, labels, texts, faults = [], [], [], []
-    marked = 0
-    for index, path in enumerate(all_paths):
-        try:
-            text, _ = dataset[index]
-            if "\0" in text:
-                raise ValueError(f"{path}: NUL in it, no text or UTF-16")
-        except (OSError, ValueError) as error:
-            faults.append(f"{error}{what_it_is(path)}")
-            continue
-        paths.append(path)
-        labels.append(all_labels[index])
-        texts.append(text)
-        marked += path.read_bytes().startswith(b"\xef\xbb\xbf")
+    dataset.paths = paths
+    texts = [text for text, _ in dataset]
+    marked = sum(p.read_bytes().startswith(b"\xef\xbb\xbf") for p in paths)
     tell(
         "read as", f"{len(texts):,} of UTF-8, {marked:,} with a mark taken off"
     )
-    if any("not UTF-8" in fault for fault in faults):
-        tell("", "others: open(path, encoding=...), such as cp950 or cp1252,")
-        tell("", "and save them as UTF-8")
-    tell("samples", f"{len(texts):,} can be read of {len(all_paths):,}")
-    tell_some("faults", faults)
-    if not texts:
-        stop(f"--texts {folder}: no file can be read as UTF-8")
     tell_classes(labels, classes)
     tell_words(texts, paths)
-    contents = (path.read_bytes() for path in paths)
-    tell_repeats(contents, [str(path) for path in paths], labels)
+    tell_repeats(map(Path.read_bytes, paths), paths, labels)
 
     vocabulary = Vocabulary(texts)
-    samples = []
-    for text, label in zip(texts, labels, strict=True):
-        samples.append((vocabulary.encode(text), classes.index(label)))
+    samples = [(vocabulary.encode(text), label) for text, label in dataset]
     loader = DataLoader(samples, 16, shuffle=True, collate_fn=pad_texts)
     tell_batch(["words", "lengths", "classes"], next(iter(loader)))
-    figure, panels = nine_panels()
-    for index, panel in zip(spread(len(texts)), panels, strict=False):
-        title(panel, f"{labels[index]}\n{paths[index].name}")
+    figure, chosen = nine_panels(len(texts))
+    for index, panel in chosen:
+        panel.set_title(f"{labels[index][:28]}\n{paths[index].name[:28]}")
         begin = textwrap.fill(texts[index][:240], 34)
-        words = panel.text(0, 0.95, begin, fontsize=8, va="top")
-        words.set(parse_math=False, fontfamily=fonts_of_many_scripts())
-    save_nine(figure, "dataloader_own_texts", figures)
+        panel.text(0, 0.95, begin, fontsize=8, va="top")
+    save_figure(figure, "dataloader_own_texts", figures)
 
 
 def tell_words(texts: list[str], paths: list[Path]) -> None:
@@ -3726,14 +3678,10 @@ def show_table(
     """Print labels, ranges and the first batch, and draw nine columns."""
     labels = [notes.labels[row] for row in good]
     if notes.label is None:
-        tell("label", "none named: --label-column and a name makes it y")
+        tell("labels", "none named: --label-column and a name makes it y")
     else:
-        tell("label", f"column {notes.columns[notes.label]!r}")
-    if notes.classes is not None:
-        tell_classes(labels, notes.classes)
-        tell_numbered_classes(notes.classes)
-    elif notes.label is not None:
-        tell_amounts("", labels)
+        tell("labels", f"column {notes.columns[notes.label]!r}")
+        tell_labels(labels, notes.classes, in_table=True)
     names = [notes.columns[n] for n in x_columns]
     values = torch.from_numpy(notes.values[np.ix_(good, x_columns)])
     tell_number_columns(names, values)
@@ -3741,28 +3689,26 @@ def show_table(
     contents = (row.tobytes() for row in values.numpy())
     tell_repeats(contents, shown, labels, amounts=notes.classes is None)
 
-    # As in `NumberTable`.
-    x = (values - values.mean(dim=0)) / values.std(dim=0, correction=0).clamp(
-        min=1e-6
-    )
+    some = torch.randperm(len(good))[:16]
+    std = values.std(dim=0, correction=0).clamp(min=1e-6)
+    x = (values[some] - values.mean(dim=0)) / std  # as in `NumberTable`
     tell("batch", "x has mean 0 and std 1 in each column")
-    rows = torch.randperm(len(x))[:16]
-    tell_batch(["x"], [x[rows]])
-    figure, panels = nine_panels()
+    tell_batch(["x"], [x])
     y = None
     if notes.label is not None:
         y = torch.from_numpy(notes.values[good, notes.label])
         if notes.classes is not None:
             y = y.long()
-        tell_batch(["y"], [y[rows]])
-    for place, panel in zip(spread(len(names)), panels, strict=False):
+        tell_batch(["y"], [y[some]])
+    figure, chosen = nine_panels(len(names))
+    for place, panel in chosen:
         panel.axis("on")
         if y is None:
             panel.hist(values[:, place].tolist(), bins=30)
         else:
             panel.plot(values[:, place].tolist(), y.tolist(), ".")
-        title(panel, names[place])
-    save_nine(figure, "dataloader_own_table", figures)
+        panel.set_title(names[place][:28])
+    save_figure(figure, "dataloader_own_table", figures)
 
 
 def report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -3777,18 +3723,29 @@ def report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("argument --label-column: needs --labels or --table")
     if args.only or args.step or args.list:
         parser.error("a report comes alone, without --only, --step, --list")
+    known = matplotlib.font_manager.get_font_names()
+    fonts = ["DejaVu Sans", "Microsoft JhengHei", "PingFang TC"]
+    fonts += ["Noto Sans CJK TC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"]
+    settings = {
+        "font.family": [name for name in fonts if name in known],
+        "text.parse_math": False,  # a $ begins no formula
+        "axes.titlesize": 9,
+    }
     try:
-        if args.images:
-            table, column = args.labels, args.label_column
-            look_at_images(args.images, table, column, args.figures)
-        elif args.sounds:
-            look_at_sounds(args.sounds, args.figures)
-        elif args.texts:
-            look_at_texts(args.texts, args.figures)
-        else:
-            look_at_table(args.table, args.label_column, args.figures)
-        if args.show:
-            plt.show()
+        with plt.rc_context(settings), warnings.catch_warnings():
+            # Of letters in no font, and of what Pillow reads anyhow.
+            warnings.simplefilter("ignore")
+            if args.images:
+                table, column = args.labels, args.label_column
+                look_at_images(args.images, table, column, args.figures)
+            elif args.sounds:
+                look_at_sounds(args.sounds, args.figures)
+            elif args.texts:
+                look_at_texts(args.texts, args.figures)
+            else:
+                look_at_table(args.table, args.label_column, args.figures)
+            if args.show:
+                plt.show()
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
