@@ -183,7 +183,7 @@ BREAKINGS = [
         "std = images.std().item()",
         "std = images.var().item()",
     ),
-    ("affine_grid_needs_the_aspect_ratio", "turn[0, 0, 1] *= 60 / 180", ""),
+    ("affine_grid_needs_the_aspect_ratio", "turn[0, 0, 1] *= 30 / 90", ""),
     (
         "affine_grid_needs_the_aspect_ratio",
         "degrees=45, scale=0, shear=0",

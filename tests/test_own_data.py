@@ -906,6 +906,7 @@ def test_no_label_column(table):
         ('"area","a ""b"", c"\n"1","2"\n"3","4"\n', 'area, a "b", c'),
         ("\u9762\u7a4d,\u6a13\n1,2\n3,5\n", "\u9762\u7a4d, \u6a13"),
         ("a,a\n1,2\n3,5\n", "a, a"),
+        ("PK,area\n1,40\n2,60\n", "PK, area"),  # not an Excel workbook
     ],
 )
 def test_header_of_a_table(content, header, table):
@@ -984,6 +985,16 @@ def test_columns_that_teach_nothing(table):
     outcome = table("\n".join(["id,month,x", *rows]))
     says(outcome, column="id: 1..5, mean 3, std 1.414 it counts the rows")
     says(outcome, column="month: 7..7, mean 7, std 0 one value in all rows")
+
+
+def test_a_long_table_is_read_to_its_end(table):
+    """Its header and columns are found in its first 1,000 rows."""
+    rows = [f"{number**2},{number % 3}" for number in range(2500)]
+    rows[1800] = "many,0"
+    outcome = table("\n".join(["x,label", *rows, "7"]))
+    says(outcome, samples="2,499 rows can be used of 2,501", batch="x (16, 1)")
+    says(outcome, faults=["2 ", "row 1802: x: 'many'", "row 2502: 1 cells"])
+    says(outcome, classes="3: 0 833, 1 833, 2 833")
 
 
 def test_columns_of_text(table):
