@@ -213,8 +213,8 @@ BREAKINGS = [
     ),
     (
         "normalize_test_data_by_the_training_statistics",
+        "torch.where(std > 1e-6 * mean.abs(), std, 1.0)",
         "std.clamp(min=1e-6)",
-        "std",
     ),
     (
         "normalize_test_data_by_the_training_statistics",
