@@ -953,8 +953,8 @@ class NumberTable(Dataset):
         if mean is None:
             mean, std = self.x.mean(dim=0), self.x.std(dim=0, correction=0)
         self.mean = mean
-        # A column of equal values has std 0. Over a tiny number instead, another
-        # value in the test set would become a million.
+        # A column of equal values has std 0. Divided by a tiny number instead,
+        # another value in the test set would become a million.
         self.std = torch.where(std > 1e-6 * mean.abs(), std, 1.0)
         self.x = (self.x - self.mean) / self.std
 
