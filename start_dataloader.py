@@ -314,8 +314,8 @@ def random_split_makes_train_validation_and_test() -> None:
     assert again[2].indices == test.indices  # the seed repeats the split
 
     augmented = Transformed(train, torch.neg)  # the minus sign shows it
-    print(f"train[0] = {train[0]}, Transformed(train, torch.neg)[0] =", end=" ")
-    print(augmented[0].item())
+    print("augmented = Transformed(train, torch.neg)")
+    print(f"train[0] = {train[0]}, augmented[0] = {augmented[0]}")
     assert augmented[0] == -train[0]
     assert len(augmented) == 14
     assert min(test) > 0
@@ -1772,6 +1772,8 @@ def a_generator_seeds_torch_and_numpy_in_every_worker(
     print("np.random, epoch 2:", [round(v, 2) for v in second[:, 1].tolist()])
     print("kept, epoch 1:     ", [round(v, 2) for v in first[:, 2].tolist()])
     print("kept, epoch 2:     ", [round(v, 2) for v in second[:, 2].tolist()])
+    print("different of 8: torch", len(first[:, 0].unique()), end="")
+    print(", kept", len(first[:, 2].unique()))
     assert torch.equal(first, again)  # the seed repeats all of it
     assert len(torch.cat([first[:, 0], second[:, 0]]).unique()) == 16
     assert len(torch.cat([first[:, 1], second[:, 1]]).unique()) == 16
