@@ -26,9 +26,9 @@ def look(command_line, monkeypatch):
     Nine panels take longer than all the rest: here they are one, unsaved.
     """
     figure = Figure()
-    one_panel = figure, [figure.subplots()]
-    monkeypatch.setattr(script, "nine_panels", lambda: one_panel)
-    monkeypatch.setattr(script, "save_nine", lambda *args: None)
+    one_panel = figure, [(0, figure.subplots())]
+    monkeypatch.setattr(script, "nine_panels", lambda count: one_panel)
+    monkeypatch.setattr(script, "save_figure", lambda *args: None)
 
     def call(*flags):
         return command_line("start_dataloader", "--device", "cpu", *flags)
@@ -438,7 +438,7 @@ def test_no_image_can_be_read(look):
     status, output, errors = look("--images", "mine")
     assert status == 1 and errors.count("\n") == 1
     assert str(Path("mine").absolute()) in errors
-    assert "no image in it can be read" in errors
+    assert "no file in it can be read" in errors
     assert "cat/2.png" in output and "and 2 more" in output
 
 
@@ -851,7 +851,7 @@ def test_folders_without_a_wav(look):
     refused(look("--sounds", "mine"), 1, "mine/CLASS/NAME.wav", "no file")
     put("mine/a/x.wav", b"ID3")
     status, output, errors = look("--sounds", "mine")
-    assert status == 1 and "no WAV file can be read" in errors
+    assert status == 1 and "no file in it can be read" in errors
 
 
 # Tables of numbers.
@@ -877,7 +877,7 @@ def test_a_regression(table):
         header="price, area, floor",
         samples="3 rows can be used of 3",
         faults="none",
-        label=["column 'price'", "90..150, mean 116.7", "a regression"],
+        labels=["column 'price'", "90..150, mean 116.7", "a regression"],
         column=["area: 40..80, mean 60, std 16.33", "floor: 1..3"],
         repeated="none",
         batch=["x (3, 2) float32", "y (3,) float32, 90..150"],
@@ -886,7 +886,7 @@ def test_a_regression(table):
 
 def test_no_label_column(table):
     outcome = table(HOUSES)
-    says(outcome, label="none named: --label-column", batch="x (3, 3) float32")
+    says(outcome, labels="none named: --label-column", batch="x (3, 3) float32")
     assert "batch      y" not in outcome[1]
 
 
@@ -906,6 +906,7 @@ def test_no_label_column(table):
         ('"area","a ""b"", c"\n"1","2"\n"3","4"\n', 'area, a "b", c'),
         ("\u9762\u7a4d,\u6a13\n1,2\n3,5\n", "\u9762\u7a4d, \u6a13"),
         ("a,a\n1,2\n3,5\n", "a, a"),
+        ("PK,area\n1,40\n2,60\n", "PK, area"),  # not an Excel workbook
     ],
 )
 def test_header_of_a_table(content, header, table):
@@ -939,11 +940,11 @@ def test_words_are_classes(content, column, table):
         (["1.0", "2.0"] * 3, "classes", "2: 1.0 3, 2.0 3"),
         ([*range(100)] * 5, "classes", "100: fewest"),
         ([10, 9, 1] * 3, "classes", "3: 1 3, 9 3, 10 3"),
-        ([90, 110, 150], "label", "a regression"),
-        ([0.5, 1.5] * 9, "label", "0.5..1.5, mean 1, std 0.5"),
-        ([*range(0, 300, 3)] * 5, "label", "100 different ones: a regression"),
+        ([90, 110, 150], "labels", "a regression"),
+        ([0.5, 1.5] * 9, "labels", "0.5..1.5, mean 1, std 0.5"),
+        ([*range(0, 300, 3)] * 5, "labels", "100 different ones: a regression"),
         (["low", 2, 3, 4, 5, 6], "faults", "'low' is no finite number"),
-        (["yes", "no", "yes", ""], "faults", "no label"),
+        (["yes", "no", "yes", ""], "faults", "row 5: label: empty"),
         (["nan", 1.5, 2.5, 3.5], "faults", "label: 'nan' is no finite number"),
     ],
     ids=str,
@@ -984,6 +985,16 @@ def test_columns_that_teach_nothing(table):
     outcome = table("\n".join(["id,month,x", *rows]))
     says(outcome, column="id: 1..5, mean 3, std 1.414 it counts the rows")
     says(outcome, column="month: 7..7, mean 7, std 0 one value in all rows")
+
+
+def test_a_long_table_is_read_to_its_end(table):
+    """Its header and columns are found in its first 1,000 rows."""
+    rows = [f"{number**2},{number % 3}" for number in range(2500)]
+    rows[1800] = "many,0"
+    outcome = table("\n".join(["x,label", *rows, "7"]))
+    says(outcome, samples="2,499 rows can be used of 2,501", batch="x (16, 1)")
+    says(outcome, faults=["2 ", "row 1802: x: 'many'", "row 2502: 1 cells"])
+    says(outcome, classes="3: 0 833, 1 833, 2 833")
 
 
 def test_columns_of_text(table):
@@ -1072,11 +1083,15 @@ def test_texts_in_class_folders(look):
         ("a " * 300_000, "lengths", "300,000 words and signs"),
         ("a" * 300_000, "lengths", "..300,000 characters"),
         ("\u597d\u770b".encode("cp950"), "faults", "good/x.txt: not UTF-8"),
-        ("Sch\xf6n".encode("cp1252"), "read as", "such as cp950 or cp1252"),
+        (
+            "Sch\xf6n".encode("cp1252"),
+            "faults",
+            "x.txt: not UTF-8, but perhaps cp1252",
+        ),
         ("A day.".encode("utf-16"), "faults", "not UTF-8"),
         ("A day.".encode("utf-16-le"), "faults", "NUL in it"),
         (bytes(50), "faults", "NUL in it"),
-        (b"%PDF-1.7 \xff", "faults", "not UTF-8 (it is a PDF)"),
+        (b"%PDF-1.7 \xff", "faults", "cp950 (it is a PDF)"),
         ("A fine day.", "repeated", "good/x.txt"),
         ("$x^2$ <b> {y} %s \x1b \\", "samples", "2 can be read of 2"),
     ],
@@ -1103,7 +1118,7 @@ def test_no_texts(look):
     refused(look("--texts", "films"), 1, "films/CLASS/NAME.txt")
     put("films/good/1.txt", b"\xff\xff")
     status, output, errors = look("--texts", "films")
-    assert status == 1 and errors.endswith("no file can be read as UTF-8\n")
+    assert status == 1 and errors.endswith("no file in it can be read\n")
     Path("films/good/1.txt").rename("films/1.txt")
     Path("films/good/1.doc").unlink()
     refused(
