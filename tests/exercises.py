@@ -130,7 +130,7 @@ def sampler_weights(labels: Tensor) -> Tensor:
 
 
 def stereo_to_mono(samples: Tensor) -> Tensor:
-    """Return the mean of left and right, which take turns in samples.
+    """Return the mean of left and right, which take turns in the samples.
 
     samples (2 * n,) left, right, left, right, ... -> (n,)
     5 minutes, easy: stereo_becomes_mono_by_the_mean_of_its_channels
@@ -170,7 +170,7 @@ def windows(tokens: Tensor, length: int) -> tuple[Tensor, Tensor]:
 def channel_statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return mean and std (`correction=0`) of each channel over all batches.
 
-    Use a batch once, as if all of them together did not fit into memory.
+    Without `torch.cat`, as if all of them did not fit into memory together.
     batches (size of each, channels, height, width) -> (channels,), (channels,)
     20 minutes, hard: mean_and_std_of_each_channel_come_from_a_loader
     """

@@ -49,9 +49,8 @@ def convolve(image, kernel):
     """Half a kernel of zeros on each side makes up for what its size takes."""
     rows, columns = kernel.shape
     padding = (rows // 2, columns // 2)
-    return F.conv2d(image[None, None], kernel[None, None], padding=padding)[
-        0, 0
-    ]
+    y = F.conv2d(image[None, None], kernel[None, None], padding=padding)
+    return y[0, 0]
 
 
 def fit(x, y, rate, steps):
