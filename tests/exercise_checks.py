@@ -14,6 +14,7 @@ import math
 import multiprocessing
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -25,6 +26,8 @@ from torch import Tensor, nn
 SIZES = (1, 2, 3, 5)
 DRAWS = 3  # of random inputs for each size
 SECONDS = 10  # that an exercise may take
+# How its process is made. Linux copies this one, and saves an import of torch.
+METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 
 class Exercise(NamedTuple):
@@ -158,12 +161,13 @@ def fit_inputs(n: int) -> dict:
 
 
 def fit_right(x: Tensor, y: Tensor, rate: float, steps: int) -> Tensor:
-    w = torch.zeros(x.shape[1], requires_grad=True)
-    optimizer = torch.optim.SGD([w], lr=rate)
+    w = torch.zeros(x.shape[1])
     for _ in range(steps):
-        optimizer.zero_grad()
-        ((x @ w - y) ** 2).mean().backward()
-        optimizer.step()
+        gradient = torch.zeros(x.shape[1])
+        for i in range(len(x)):
+            error = x[i] @ w - y[i]
+            gradient += 2 * error * x[i] / len(x)
+        w -= rate * gradient
     return w
 
 
@@ -1021,17 +1025,34 @@ def difference_of_tensors(came: Any, expected: Tensor) -> Fault | None:
     return Fault(what, came, expected) if what else None
 
 
+def rounded(value: Any) -> Any:
+    """Return a value with fewer digits, also in lists."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return value
+
+
+def lines_of(value: Any) -> list[str]:
+    """Return a value as Python would write it, a tensor in a list a line."""
+    if callable(value) and hasattr(value, "__name__"):
+        return [value.__name__]
+    text = repr(rounded(value))
+    if not isinstance(value, list | tuple) or "tensor(" not in text:
+        return [line for line in text.splitlines() if line]
+    lines = []
+    for part in value:
+        *first, last = lines_of(part)
+        lines += [*first, last + ","]
+    opening, closing = "[]" if isinstance(value, list) else "()"
+    lines[-1] = lines[-1][:-1] + closing
+    return [opening + lines[0], *[" " + line for line in lines[1:]]]
+
+
 def shown(label: str, value: Any) -> str:
-    """Return `label value`, with all lines below each other."""
-    if isinstance(value, Tensor):
-        text = repr(value)
-    elif isinstance(value, float):
-        text = f"{value:.6g}"
-    elif callable(value) and hasattr(value, "__name__"):
-        text = value.__name__
-    else:
-        text = repr(value)
-    lines = text.splitlines() or [""]
+    """Return `label value`, with at most 12 lines below each other."""
+    lines = lines_of(value)
     if len(lines) > 12:
         lines = [*lines[:12], "..."]
     return label + ("\n" + " " * len(label)).join(lines)
@@ -1108,7 +1129,8 @@ def check(name: str, answer: Any) -> tuple[str, str]:
                     return "open", ""
                 return "wrong", "it returns None: is there a `return`?"
             except (Exception, SystemExit) as error:
-                why = f"{kind(error)}: {error}\n{place_of(error, answer)}"
+                message = str(error).partition("\n")[0]
+                why = f"{kind(error)}: {message}\n{place_of(error, answer)}"
                 fault = None
             if fault:
                 why = fault.what
@@ -1143,18 +1165,19 @@ def verdicts(
     names: list[str], seconds: float = SECONDS
 ) -> Iterator[tuple[str, str, str]]:
     """Yield name, status and why; an endless loop ends with its process."""
-    spawn = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(METHOD)
     waiting = list(names)
     while waiting:
-        here, there = spawn.Pipe(duplex=False)
-        process = spawn.Process(target=check_all, args=(there, waiting))
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=check_all, args=(there, waiting))
         process.start()
         there.close()  # else its end would not be noticed here
         ready = False
         try:
             ready = here.recv() == "ready"  # time counts from here
             while waiting and here.poll(seconds):
-                yield waiting.pop(0), *here.recv()
+                status, why = here.recv()
+                yield waiting.pop(0), status, why
             if waiting:
                 why = f"no answer in {seconds} seconds: an endless loop?"
                 yield waiting.pop(0), "wrong", why
@@ -1242,7 +1265,8 @@ def print_verdict(name: str, status: str, why: str) -> None:
         print(f"holds  {name}")
     else:
         first, *rest = why.splitlines()
-        print(f"wrong  {name}: {first}")
+        first = f"wrong  {name}: {first}"
+        print(textwrap.fill(first, 80, subsequent_indent=" " * 7))
         for line in rest:
             print(f"       {line}")
     sys.stdout.flush()
@@ -1270,4 +1294,4 @@ def main(arguments: list[str] | None = None, seconds: float = SECONDS) -> None:
         print("stopped")
         sys.exit(130)
     print(f"{holding} of {len(names)} hold.")
-    sys.exit(holding < len(names))
+    sys.exit(0 if holding == len(names) else 1)
