@@ -469,8 +469,14 @@ def round_straight_through_right(x: Tensor) -> Tensor:
 
 def value_and_slope(answer: Callable, x: Tensor) -> dict:
     y = answer(x)
-    y.sum().backward()
-    return {"y": y, "x.grad after y.sum().backward()": x.grad}
+    recorded = getattr(y, "requires_grad", False)
+    if recorded:
+        y.sum().backward()
+    return {
+        "y": y,
+        "whether y has a grad_fn": recorded,
+        "x.grad after y.sum().backward()": x.grad,
+    }
 
 
 def cubes(x: Tensor) -> Tensor:
@@ -572,8 +578,8 @@ def mean_of_epoch_right(losses: list[float], sizes: list[int]) -> float:
 
 def training_step_inputs(n: int) -> dict:
     return {
-        "weight": numbers(1, n),
-        "old_gradient": numbers(1, n),
+        "weight of the model": numbers(1, n),
+        "its old gradient": numbers(1, n),
         "x": numbers(n + 1, n),
         "y": numbers(n + 1, 1),
     }
@@ -642,7 +648,7 @@ def clip_right(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
 
 
 def predict_inputs(n: int) -> dict:
-    return {"weight": numbers(n + 1, n), "x": numbers(n + 2, n)}
+    return {"weight of the model": numbers(n + 1, n), "x": numbers(n + 2, n)}
 
 
 def dropout_model(answer: Callable, weight: Tensor, x: Tensor) -> dict:
@@ -678,7 +684,7 @@ def adam_right(w: Tensor, gradients: Tensor, lr: float) -> Tensor:
 def accumulate_inputs(n: int) -> dict:
     parts = [(numbers(n + 1, n), numbers(n + 1, 1)) for _ in range(n)]
     parts.append((numbers(1, n), numbers(1, 1)))  # a smaller one
-    return {"weight": numbers(1, n), "parts": parts}
+    return {"weight of the model": numbers(1, n), "parts": parts}
 
 
 def weight_after_parts(answer: Callable, weight: Tensor, parts: list) -> dict:
@@ -799,7 +805,7 @@ EXERCISES = {
         "linear": Exercise(
             linear_inputs,
             linear_right,
-            "`@` needs (batch, inputs) and (inputs, outputs): turn weight.",
+            "`@` needs (batch, inputs) and (inputs, outputs): `weight.T`.",
             without=("linear", "Linear"),
         ),
         "count_mlp": Exercise(

@@ -13,6 +13,7 @@ An answer returns its result, and leaves what it is given as it is.
 
 import math  # noqa: F401  the imports are for your answers
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: F401
@@ -307,7 +308,7 @@ def numerical_gradient(f: Callable, x: Tensor, h: float) -> Tensor:
     ...
 
 
-def silu_backward(context, gradient: Tensor) -> Tensor:
+def silu_backward(context: Any, gradient: Tensor) -> Tensor:
     """Write the backward of y = x * sigmoid(x) by hand, as a formula.
 
     Forward has saved x: `(x,) = context.saved_tensors`. With s = sigmoid(x)

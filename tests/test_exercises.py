@@ -248,9 +248,7 @@ def test_a_task_has_shapes_minutes_and_a_section(name):
 
     parameters = list(inspect.signature(exercise).parameters)
     assert parameters == list(inspect.signature(solution).parameters)
-    assert (
-        "annotations" not in parameters and exercise.__annotations__["return"]
-    )
+    assert set(exercise.__annotations__) == {*parameters, "return"}
     assert code_lines(name) < 8
     why = inspect.getdoc(solution)
     assert re.fullmatch(r"[^\n]+[^.]\.", why)  # one sentence
@@ -347,6 +345,37 @@ def test_bad_edits_get_a_clear_answer(folder, capsys):
         main(["pytorch", "linear"], seconds=1)
     output = re.sub(r" *-?\d+\.\d*", "#", capsys.readouterr().out)
     assert re.sub(r"line \d+", "line #", output) == REPORT
+
+
+# In the README, below the command, where this answer is given.
+EXAMPLE = """\
+wrong  outer: the shape is (2,), not (1, 2)
+       a = tensor([-0.8000])
+       b = tensor([ 1.1000, -0.4000])
+       came:     tensor([-0.8800,  0.3200])
+       expected: tensor([[-0.8800,  0.3200]])
+0 of 1 hold.
+"""
+
+
+def test_the_readme_shows_what_comes_of_a_wrong_answer(folder, capsys):
+    fill_in(folder, {"outer": "return a * b"})
+    with pytest.raises(SystemExit, match="1"):
+        main(["outer"])
+    assert capsys.readouterr().out == EXAMPLE
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    if "tests/exercises.py" in readme:
+        assert EXAMPLE in readme
+
+
+def test_all_that_holds_ends_with_status_0(folder, capsys):
+    text = (folder / "solutions.py").read_text()
+    (folder / "exercises.py").write_text(text)
+    with pytest.raises(SystemExit, match="0"):
+        main(["dataloader"])
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert lines == [f"holds  {name}" for name in EXERCISES["dataloader"]]
+    assert last == "8 of 8 hold."
 
 
 def test_a_syntax_error_is_named_with_its_line(folder):
