@@ -53,10 +53,10 @@ def a_tensor_has_shape_dtype_and_device(device: torch.device) -> None:
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device=device)
 
     print(x)
-    print("x.shape  =", tuple(x.shape), "  x.ndim =", x.ndim, end="")
-    print("   x.numel() =", x.numel(), "  x.nbytes =", x.nbytes)
-    print("x.dtype  =", x.dtype)
-    print("x.device =", x.device)
+    print("x.shape   =", tuple(x.shape), "  x.ndim =", x.ndim)
+    print("x.numel() =", x.numel(), "       x.nbytes =", x.nbytes)
+    print("x.dtype   =", x.dtype)
+    print("x.device  =", x.device)
     assert x.shape == (2, 3)
     assert x.ndim == 2
     assert x.numel() == 6
@@ -65,8 +65,8 @@ def a_tensor_has_shape_dtype_and_device(device: torch.device) -> None:
     assert x.device.type == device.type
 
     # Out of torch: `item` for one number, `tolist` for all of them.
-    print("x[1, 2].item() =", x[1, 2].item(), "  x[0].tolist() =", end=" ")
-    print(x[0].tolist())
+    print("x[1, 2].item()  =", x[1, 2].item())
+    print("x[0].tolist()   =", x[0].tolist())
     assert x[1, 2].item() == 6.0
     assert x[0].tolist() == [1.0, 2.0, 3.0]
 
@@ -82,25 +82,26 @@ def five_ways_to_create_a_tensor(device: torch.device) -> None:
     noise = torch.randn(10_000, device=device)  # also rand, 0 to 1
     alike = torch.zeros_like(data)  # shape, dtype and device of data
 
-    print("tensor([[1, 2, 3], [4, 5, 6]])", data.dtype)
-    print("full((2, 3), 0.5)             ", constant.tolist())
-    print("arange(0, 6, 2)               ", steps.tolist())
-    print("linspace(0, 1, 5)             ", line.tolist())
-    print(f"randn(10_000)                  mean {noise.mean():.2f}", end="")
-    print(f", standard deviation {noise.std():.2f}")
-    print("zeros_like(data)              ", alike.tolist(), alike.dtype)
+    print("data = tensor([[1, 2, 3], [4, 5, 6]])", data.dtype)
+    print("full((2, 3), 0.5)     ", constant.tolist())
+    print("arange(0, 6, 2)       ", steps.tolist())
+    print("linspace(0, 1, 5)     ", line.tolist())
+    print(f"randn(10_000), mean    {noise.mean():.2f}")
+    print(f"   standard deviation   {noise.std():.2f}")
+    print("zeros_like(data)      ", alike.tolist(), alike.dtype)
     assert data.dtype == torch.int64  # whole numbers become int64
     assert constant.tolist() == [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     assert steps.tolist() == [0, 2, 4]
     assert line.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert abs(noise.mean()) < 0.05
     assert abs(noise.std() - 1) < 0.05
-    assert_close(alike, data - data)
+    assert alike.tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert alike.dtype == torch.int64
 
 
 # %%
 def manual_seed_repeats_random_numbers() -> None:
-    """`manual_seed` repeats the whole row of random numbers, from its start.
+    """`manual_seed` repeats the sequence of random numbers from its start.
 
     On the CPU: a GPU draws other numbers from the same seed.
     """
@@ -108,18 +109,20 @@ def manual_seed_repeats_random_numbers() -> None:
     first = torch.rand(2)
     second = torch.rand(2)
     torch.manual_seed(0)
-    again = torch.rand(2)
-    print(f"after manual_seed(0):   {first[0]:.4f} {first[1]:.4f}", end="")
-    print(f", then {second[0]:.4f} {second[1]:.4f}")
-    print(f"after manual_seed(0):   {again[0]:.4f} {again[1]:.4f}")
-    assert torch.equal(again, first)
+    first_again = torch.rand(2)
+    second_again = torch.rand(2)
+    print(f"manual_seed(0), rand(2): {first[0]:.4f} {first[1]:.4f}")
+    print(f"then rand(2):            {second[0]:.4f} {second[1]:.4f}")
+    print(f"manual_seed(0), rand(2): {first_again[0]:.4f} {first_again[1]:.4f}")
     assert not torch.equal(second, first)
+    assert torch.equal(first_again, first)
+    assert torch.equal(second_again, second)
 
-    # A generator is a row of its own: what others draw does not move it.
-    own = torch.Generator().manual_seed(0)
+    # A generator has a sequence of its own: other draws do not disturb it.
+    generator = torch.Generator().manual_seed(0)
     torch.rand(100)
-    drawn = torch.rand(2, generator=own)
-    print(f"Generator, seed 0:      {drawn[0]:.4f} {drawn[1]:.4f}")
+    drawn = torch.rand(2, generator=generator)
+    print(f"Generator with seed 0:   {drawn[0]:.4f} {drawn[1]:.4f}")
     assert torch.equal(drawn, first)
 
 
@@ -127,8 +130,8 @@ def manual_seed_repeats_random_numbers() -> None:
 def to_returns_a_tensor_on_another_device(device: torch.device) -> None:
     """`x.to(device)` returns a tensor there; x itself stays where it was.
 
-    "meta" is a device for shapes without numbers. Every machine has it. Two
-    tensors of one operation must be on one device, or torch says "Expected all
+    "meta" is a device for shapes without numbers, and every machine has it.
+    Tensors of one operation must be on one device, or torch says "Expected all
     tensors to be on the same device".
     """
     # The two lines for a GPU, if there is one:
@@ -151,9 +154,11 @@ def to_returns_a_tensor_on_another_device(device: torch.device) -> None:
     array = x.cpu().numpy()  # right: NumPy works on the CPU alone
     assert array.tolist() == [1, 2, 3]
 
+    # A model is the exception: `to` moves its own weights.
     model = nn.Linear(3, 1)
-    assert model.to(device) is model  # a module moves its own weights
-    assert model.weight.device.type == device.type
+    model.to("meta")
+    print('model.to("meta")      model.weight.device =', model.weight.device)
+    assert model.weight.device.type == "meta"
 
 
 # %%
@@ -177,15 +182,15 @@ def slices_share_memory_and_index_lists_copy(device: torch.device) -> None:
     x[1, 1] = 50  # seen by those that share memory
     x[1, 3] = 70
     print("after x[1, 1] = 50 and x[1, 3] = 70:")
-    print("x[1] is", row.tolist(), "  x[:, [3, 0]] was a copy:", end=" ")
-    print(listed.tolist())
+    print("x[1]         =", row.tolist(), "shares memory")
+    print("x[:, [3, 0]] =", listed.tolist(), "was a copy")
     assert row.tolist() == [4, 50, 6, 70]
     assert column.tolist() == [3, 70]
     assert block.tolist() == [[1, 2], [50, 6]]
     assert listed.tolist() == [[3, 0], [7, 4]]
 
-    # A second index works on the copy, so this changes nothing in x.
-    x[[0, 1]][0] = 99
+    x[[0, 1]][0] = 99  # the second index writes into a copy, and x stays
+    print("after x[[0, 1]][0] = 99, x[0] =", x[0].tolist())
     assert x[0].tolist() == [0, 1, 2, 3]
 
 
@@ -239,7 +244,7 @@ def cat_makes_a_dim_longer_stack_makes_a_new_one(device: torch.device) -> None:
 
 # %%
 def unsqueeze_adds_a_dim_of_size_1(device: torch.device) -> None:
-    """`unsqueeze`, or `[None]`, adds a dim of size 1; `squeeze` takes it.
+    """`unsqueeze`, or `[None]`, adds a dim of size 1; `squeeze` drops it.
 
     A model wants a batch: one image (28, 20) becomes (1, 1, 28, 20).
     """
@@ -258,10 +263,11 @@ def unsqueeze_adds_a_dim_of_size_1(device: torch.device) -> None:
     assert batch.shape == (1, 1, 28, 20)
     assert last.shape == (28, 20, 1)
     assert back.shape == (1, 28, 20)
-    # Say which dim: without a number all dims of size 1 go, a batch of one too.
-    assert batch.squeeze().shape == (28, 20)
     batch[0, 0, 2, 5] = 1
-    assert image[2, 5] == 1  # all of them share memory
+    assert image[2, 5] == 1  # no number was copied
+    assert channel[0, 2, 5] == 1
+    assert last[2, 5, 0] == 1
+    assert back[0, 2, 5] == 1
 
 
 # %%
@@ -285,15 +291,15 @@ def view_cuts_the_same_numbers_anew(device: torch.device) -> None:
 
     # No number has moved: number n of one is number n of the other.
     flat[0, 2 * 784 + 3 * 28 + 4] = 7
-    print("flat[0, 2 * 784 + 3 * 28 + 4] = 7, images[0, 2, 3, 4] =", end=" ")
-    print(images[0, 2, 3, 4].item())
+    print("after flat[0, 2 * 784 + 3 * 28 + 4] = 7:")
+    print("images[0, 2, 3, 4] =", images[0, 2, 3, 4].item())
     assert images[0, 2, 3, 4] == 7
     assert planes[2, 3, 4] == 7
 
 
 # %%
 def permute_reorders_dims_without_copying(device: torch.device) -> None:
-    """`permute` reorders dims in place of memory; `reshape` then copies.
+    """`permute` reorders dims, not memory; `view` may then be impossible.
 
     stride(d) says how many numbers to go on for the next index along dim d.
     """
@@ -369,7 +375,7 @@ def reductions_remove_the_dim_they_are_given(device: torch.device) -> None:
     across = x.mean(dim=1)  # (2,), along each row
     kept = x.amax(dim=1, keepdim=True)  # (2, 1), ready to broadcast
     place = x.argmax(dim=1)  # (2,), where the largest stands
-    growing = x.cumsum(dim=1)  # (2, 3), sums so far
+    growing = x.cumsum(dim=1)  # (2, 3), sums so far: no reduction, no dim goes
 
     print("x =", x.tolist())
     print("x.sum() =", total.item(), "  x.sum(dim=0) =", down.tolist())
@@ -397,17 +403,17 @@ def where_gather_and_topk_replace_loops(device: torch.device) -> None:
     logits = logits.to(device)  # (2, 4)
     labels = torch.tensor([3, 0], device=device)
 
-    positive = torch.where(logits < 2, 0.0, logits)
+    large = torch.where(logits < 2, 0.0, logits)
     of_label = logits.gather(1, labels[:, None])[:, 0]  # (2, 1) to (2,)
     values, classes = logits.topk(2, dim=1)  # the two largest of each row
     found = (classes == labels[:, None]).any(dim=1)
 
     print("logits =", logits.tolist(), "  labels =", labels.tolist())
-    print("where(logits < 2, 0.0, logits) ", positive.tolist())
+    print("where(logits < 2, 0.0, logits) ", large.tolist())
     print("gather, the logit of the label:", of_label.tolist())
     print("topk(2), values: ", values.tolist(), "  classes:", classes.tolist())
     print("label among the two best:      ", found.tolist())
-    assert positive.tolist() == [[0, 5, 2, 0], [7, 0, 3, 4]]
+    assert large.tolist() == [[0, 5, 2, 0], [7, 0, 3, 4]]
     for i in range(2):
         assert of_label[i] == logits[i, labels[i]]
     assert values.tolist() == [[5, 2], [7, 4]]
@@ -425,7 +431,8 @@ def numpy_axis_is_dim_in_torch() -> None:
     """
     array = np.array([[1.0, 2.0, 2.0], [4.0, 4.0, 2.0]])
     x = torch.tensor([[1.0, 2.0, 2.0], [4.0, 4.0, 2.0]])
-    print("array.dtype", array.dtype, "  x.dtype", x.dtype)
+    print("array and x =", x.tolist())
+    print("array.dtype =", array.dtype, "  x.dtype =", x.dtype)
     assert array.dtype == np.float64
     assert x.dtype == torch.float32
 
@@ -459,7 +466,7 @@ def from_numpy_shares_memory_tensor_copies() -> None:
     copied = torch.tensor(array)
     other_type = torch.as_tensor(array, dtype=torch.float32)  # needs a copy
     array[0] = 7
-    print("array[0] = 7, then")
+    print("array = zeros(2), and after array[0] = 7")
     print("from_numpy(array):               ", shared.tolist(), "shares")
     print("tensor(array):                   ", copied.tolist(), "copied")
     print("as_tensor(array, dtype=float32): ", other_type.tolist(), "copied")
@@ -471,7 +478,7 @@ def from_numpy_shares_memory_tensor_copies() -> None:
     shared = x.numpy()
     copied = x.numpy().copy()
     x[0] = 7
-    print("x[0] = 7, then")
+    print("x = zeros(2), and after x[0] = 7")
     print("x.numpy():                       ", shared.tolist(), "shares")
     print("x.numpy().copy():                ", copied.tolist(), "copied")
     assert shared.tolist() == [7, 0]
@@ -480,11 +487,12 @@ def from_numpy_shares_memory_tensor_copies() -> None:
 
 # %%
 def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
-    """Types: the result has the smallest type that holds both kinds.
+    """The result dtype: the higher kind; of one kind, the smallest for both.
 
     Kinds rise from bool to integer to float. Of two kinds the higher one wins,
-    in its own size; of one kind, the smallest type that holds both.
+    in its own size; of one kind, the smallest dtype that holds both.
     """
+    flag = torch.tensor([True], device=device)
     byte = torch.tensor([200], dtype=torch.uint8, device=device)
     signed = torch.tensor([-3], dtype=torch.int8, device=device)
     whole = torch.tensor([3], device=device)  # int64
@@ -492,6 +500,7 @@ def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
     half = single.to(torch.float16)
     brain = single.to(torch.bfloat16)  # 16 bits as well, see Mixed precision
 
+    print("bool True + uint8 200   ", flag + byte)
     print("uint8 200 + uint8 200   ", byte + byte)  # 400 - 256
     print("uint8 200 + int8 -3     ", byte + signed)  # no 8 bits hold both
     print("int64 3 + float16 0.5   ", whole + half)
@@ -499,7 +508,8 @@ def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
     print("float16 0.5 + 2.0       ", half + 2.0)
     print("float16 + bfloat16      ", half + brain)
     print("int64 3 / 2 and 3 // 2  ", whole / 2, whole // 2)
-    assert_close(byte + byte, byte - 56)  # 144, still a uint8
+    assert_close(flag + byte, torch.full_like(byte, 201))
+    assert_close(byte + byte, torch.full_like(byte, 144))
     assert_close(byte + signed, torch.full_like(byte, 197, dtype=torch.int16))
     assert_close(whole + half, half + 3)
     assert (whole + half).dtype == torch.float16
@@ -525,19 +535,22 @@ def einsum_sums_over_letters_that_vanish(device: torch.device) -> None:
 
     print("x =", x.tolist())
     print("y =", y.tolist())
-    print("ij,jk->ik of x, y:   ", product.tolist(), "x @ y")
-    print("ij->ji of x:         ", turned.tolist(), "x.T")
-    print("ij->i of x:          ", of_rows.tolist(), "x.sum(dim=1)")
-    print("i,j->ij of x[0], x[1]", outer[0].tolist(), "and so on, outer")
+    print("ij,jk->ik of x, y:    ", product.tolist(), "= x @ y")
+    print("ij->ji of x:          ", turned.tolist(), "= x.T")
+    print("ij->i of x:           ", of_rows.tolist(), "= x.sum(dim=1)")
+    print("i,j->ij of x[0], x[1]:", outer.tolist())
     looped = torch.zeros(2, 2, device=device)
     for i in range(2):
         for k in range(2):
             for j in range(3):
                 looped[i, k] += x[i, j] * y[j, k]
-    assert product.tolist() == [[7, 8], [16, 17]]
     assert_close(product, looped)
+    assert_close(product, x @ y)
+    assert product.tolist() == [[7, 8], [16, 17]]
     assert torch.equal(turned, x.T)
+    assert_close(of_rows, x.sum(dim=1))
     assert of_rows.tolist() == [6, 15]
+    # Both letters are kept: nothing is summed.
     assert outer.tolist() == [[4, 5, 6], [8, 10, 12], [12, 15, 18]]
 
 
@@ -587,26 +600,20 @@ def autograd_agrees_with_calculus(device: torch.device) -> None:
     x = torch.tensor(1.0, requires_grad=True, device=device)
     f = (x - 2) ** 2
     f.backward()
-    print("f(x) = (x - 2)^2 at x = 1: gradient", x.grad.item(), "  by hand -2")
+    print("f(x) = (x - 2)^2 at x = 1")
+    print("  gradient", x.grad.item())
+    print("  by hand  2 (1 - 2) = -2")
     assert x.grad == -2
-
-    w = torch.tensor([math.pi, 1.0], requires_grad=True, device=device)
-    g = 2 * w[0] * w[1] + w[1] * w[0].cos()
-    g.backward()
-    print("g(w) = 2 w1 w2 + w2 cos(w1)")
-    print(f"  at (pi, 1):   gradient {w.grad[0]:.4f} {w.grad[1]:.4f}", end="")
-    print(f"   by hand 2, 2 pi - 1 = {2 * math.pi - 1:.4f}")
-    by_hand = torch.tensor([2.0, 2 * math.pi - 1], device=device)
-    assert_close(w.grad, by_hand)
 
     # At pi/3 no term vanishes: the sine is 0.866, the cosine 0.5.
     w = torch.tensor([math.pi / 3, 2.0], requires_grad=True, device=device)
     g = 2 * w[0] * w[1] + w[1] * w[0].cos()
     g.backward()
-    first = 4 - 2 * math.sin(math.pi / 3)
+    first = 2 * 2 - 2 * math.sin(math.pi / 3)
     second = 2 * math.pi / 3 + math.cos(math.pi / 3)
-    print(f"  at (pi/3, 2): gradient {w.grad[0]:.4f} {w.grad[1]:.4f}", end="")
-    print(f"   by hand {first:.4f}, {second:.4f}")
+    print("g(w) = 2 w1 w2 + w2 cos(w1) at w = (pi/3, 2)")
+    print(f"  gradient {w.grad[0]:.4f} {w.grad[1]:.4f}")
+    print(f"  by hand  {first:.4f} {second:.4f}")
     assert_close(w.grad, torch.tensor([first, second], device=device))
 
 
@@ -651,8 +658,9 @@ def linear_regression_by_formula_and_by_autograd(device: torch.device) -> None:
     for _ in range(30):
         gradient = 2 / 50 * x.T @ (x @ w - y)
         w = w - 0.1 * gradient
-    print(f"by formula:    w = ({w[0]:.4f}, {w[1]:.4f})", end="")
-    print(f"   loss {F.mse_loss(x @ w, y):.6f}")
+    print("50 points of y = x w + noise, w = (-1, 2)")
+    loss = F.mse_loss(x @ w, y)
+    print(f"by formula:    w = ({w[0]:.4f}, {w[1]:.4f})   loss {loss:.6f}")
 
     v = torch.zeros(2, requires_grad=True, device=device)
     for _ in range(30):
@@ -661,15 +669,17 @@ def linear_regression_by_formula_and_by_autograd(device: torch.device) -> None:
         with torch.no_grad():
             v -= 0.1 * v.grad
         v.grad = None
-    print(f"by autograd:   w = ({v[0]:.4f}, {v[1]:.4f})", end="")
-    print(f"   loss {F.mse_loss(x @ v, y):.6f}")
+    loss = F.mse_loss(x @ v, y)
+    print(f"by autograd:   w = ({v[0]:.4f}, {v[1]:.4f})   loss {loss:.6f}")
     assert_close(v.detach(), w)
 
     # Least squares solves it without steps; 30 steps come close to it.
     best = torch.linalg.pinv(x) @ y
+    lowest = F.mse_loss(x @ best, y)
     print(f"least squares: w = ({best[0]:.4f}, {best[1]:.4f})", end="")
-    print(f"   loss {F.mse_loss(x @ best, y):.6f}, the lowest")
+    print(f"   loss {lowest:.6f}, the lowest")
     assert_close(x.T @ (x @ best - y), torch.zeros_like(w), rtol=0, atol=1e-3)
+    assert 0 < lowest < loss
     assert_close(v.detach(), best, rtol=0, atol=0.05)
 
 
@@ -688,8 +698,9 @@ def linear_regression_by_module_and_optimizer(device: torch.device) -> None:
     w = torch.zeros(2, 1, device=device)
     for _ in range(30):
         w = w - 0.1 * (2 / 50 * x.T @ (x @ w - y))
-    print(f"by hand:    w = ({w[0, 0]:.4f}, {w[1, 0]:.4f})", end="")
-    print(f"   loss {F.mse_loss(x @ w, y):.6f}")
+    loss = F.mse_loss(x @ w, y)
+    print("50 points of y = x w + noise, w = (-1, 2)")
+    print(f"by hand:    w = ({w[0, 0]:.4f}, {w[1, 0]:.4f})   loss {loss:.6f}")
 
     model = nn.Linear(2, 1, bias=False).to(device)
     nn.init.zeros_(model.weight)  # to begin where the other began
@@ -700,8 +711,10 @@ def linear_regression_by_module_and_optimizer(device: torch.device) -> None:
         loss.backward()  # 3. the gradient of each weight
         optimizer.step()  # 4. w -= lr * w.grad
     learnt = model.weight.detach()[0]
-    print(f"by library: w = ({learnt[0]:.4f}, {learnt[1]:.4f})", end="")
-    print(f"   loss {F.mse_loss(model(x), y):.6f}")
+    loss = F.mse_loss(model(x), y)
+    print(
+        f"by library: w = ({learnt[0]:.4f}, {learnt[1]:.4f})   loss {loss:.6f}"
+    )
     assert_close(learnt, w[:, 0])
     assert_close(learnt, true_w[:, 0], rtol=0, atol=0.1)
 
@@ -712,8 +725,8 @@ def single_gradients_have_the_full_gradient_as_mean(
 ) -> None:
     """The gradient of one point is, on average, that of all points.
 
-    Of one point: 2 (x w - y) x. So a step on one point, at random, goes down
-    on average, at 1/50 of the work: stochastic gradient descent.
+    Of one point: 2 (x w - y) x. So a step on one point, at random, is on
+    average the full step, at 1/50 of the work: stochastic gradient descent.
     """
     torch.manual_seed(0)
     x = torch.randn(50, 2, device=device)
@@ -730,9 +743,10 @@ def single_gradients_have_the_full_gradient_as_mean(
     print(f"w.grad, all:           ({w.grad[0]:.3f}, {w.grad[1]:.3f})")
     assert_close(mean, w.grad)
 
-    # The first row by autograd as well.
-    (row,) = torch.autograd.grad((x[0] @ w - y[0]) ** 2, w)
-    assert_close(row, single[0])
+    # Point 0 by autograd as well.
+    w.grad = None
+    ((x[0] @ w - y[0]) ** 2).backward()
+    assert_close(w.grad, single[0])
 
 
 # %%
@@ -761,7 +775,8 @@ def stochastic_descent_leads_after_one_pass(device: torch.device) -> None:
     noise = 0.1 * torch.randn(50, device=device)
     y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
 
-    all_first, one_first, all_last, one_last = [], [], [], []
+    all_first, all_last = [], []
+    one_first, one_last = [], []
     for lr in [0.02, 0.05, 0.1, 0.3, 0.4, 0.5]:
         all_first.append(excess_after(1, x, y, batch_size=50, lr=lr))
         one_first.append(excess_after(1, x, y, batch_size=1, lr=lr))
@@ -773,7 +788,7 @@ def stochastic_descent_leads_after_one_pass(device: torch.device) -> None:
     print(f"all points      {min(all_first):9.6f}   {min(all_last):9.6f}")
     print(f"one at a time   {min(one_first):9.6f}   {min(one_last):9.6f}")
     assert 0 <= min(one_first) < min(all_first) / 10
-    # A single point pulls towards itself, so w never comes to a stop.
+    # Each point has a minimum of its own, so w never comes to a stop.
     assert -1e-6 < min(all_last) < min(one_last) / 2
 
 
