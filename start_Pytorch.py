@@ -305,12 +305,9 @@ def permute_reorders_dims_without_copying(device: torch.device) -> None:
     """
     x = torch.tensor([[0, 1, 2], [3, 4, 5]], device=device)
     turned = x.permute(1, 0)  # dim 1 first; for two dims also x.T
-    cut = x.view(3, 2)
     print("x                ", x.tolist(), "  strides", x.stride())
     print("x.permute(1, 0)  ", turned.tolist(), "strides", turned.stride())
-    print("x.view(3, 2)     ", cut.tolist(), "strides", cut.stride())
     assert turned.tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert cut.tolist() == [[0, 1], [2, 3], [4, 5]]
     assert x.stride() == (3, 1)
     assert turned.stride() == (1, 3)  # the same memory, walked in columns
     assert turned.data_ptr() == x.data_ptr()
@@ -320,7 +317,7 @@ def permute_reorders_dims_without_copying(device: torch.device) -> None:
     row = turned.reshape(6)  # right: a view where possible, else a copy
     assert row.tolist() == [0, 3, 1, 4, 2, 5]
     assert row.data_ptr() != x.data_ptr()
-    assert cut.reshape(6).data_ptr() == x.data_ptr()
+    assert x.reshape(6).data_ptr() == x.data_ptr()
 
     # `contiguous` makes that copy, with its numbers in the order of its dims.
     copied = turned.contiguous()
@@ -809,9 +806,9 @@ def linear_is_x_times_weight_plus_bias(device: torch.device) -> None:
     x = torch.tensor([[1.0, -2.0, 0.5]], device=device)  # (batch 1, 3)
     y = layer(x)  # (1, 2)
 
-    for name, parameter in layer.named_parameters():
-        print(f"{name:6} {tuple(parameter.shape)}", end="  ")
-        print(f"{parameter.numel()} numbers to learn")
+    print("x =", x.tolist())
+    print("layer.weight.shape", tuple(layer.weight.shape), "6 numbers to learn")
+    print("layer.bias.shape  ", tuple(layer.bias.shape), "  2 numbers to learn")
     print(f"layer(x):             {y[0, 0]:.4f} {y[0, 1]:.4f}")
     by_hand = x @ layer.weight.T + layer.bias
     print(f"x @ weight.T + bias:  {by_hand[0, 0]:.4f} {by_hand[0, 1]:.4f}")
@@ -819,11 +816,6 @@ def linear_is_x_times_weight_plus_bias(device: torch.device) -> None:
     assert layer.bias.shape == (2,)
     assert y.shape == (1, 2)
     assert_close(y, by_hand)
-    for i in range(2):
-        total = layer.bias[i].clone()
-        for j in range(3):
-            total += layer.weight[i, j] * x[0, j]
-        assert_close(y[0, i], total)
 
 
 # %%
@@ -841,6 +833,7 @@ def two_linear_layers_without_activation_are_one(device: torch.device) -> None:
     weight = second.weight @ first.weight  # (2, 3)
     bias = first.bias @ second.weight.T + second.bias  # (2,)
     one = x @ weight.T + bias
+    print("row 0 of 5")
     print(f"two layers:             {two[0, 0]:.4f} {two[0, 1]:.4f}")
     print(f"one layer:              {one[0, 0]:.4f} {one[0, 1]:.4f}")
     assert_close(two, one)
@@ -894,11 +887,12 @@ def a_class_of_nn_module_has_init_and_forward(device: torch.device) -> None:
 def relu_tanh_sigmoid_silu_gelu_by_formula(
     device: torch.device, figures: Path
 ) -> None:
-    """Five activations are five short formulas: they bend the line.
+    """Activations: relu, tanh, sigmoid, silu and gelu by their formulas.
 
-    P(x) is the share of a normal distribution below x, (1 + erf(x/sqrt2)) / 2.
+    An activation bends a straight line. P(x) is the share of a normal
+    distribution that lies below x, (1 + erf(x / sqrt(2))) / 2.
     """
-    x = torch.linspace(-4, 4, 81, device=device)
+    x = torch.arange(-40, 41, device=device) / 10  # -4.0 to 4.0
     relu = F.relu(x)
     tanh = torch.tanh(x)
     sigmoid = torch.sigmoid(x)
@@ -910,15 +904,13 @@ def relu_tanh_sigmoid_silu_gelu_by_formula(
     assert_close(silu, x / (1 + (-x).exp()))
     assert_close(gelu, x * (1 + (x / math.sqrt(2)).erf()) / 2)
 
-    print("x           -1       0       1   formula")
-    at = [30, 40, 50]  # where x is -1, 0, 1
-    assert_close(x[at], torch.tensor([-1.0, 0, 1], device=device))
-    rows = "{}" + 3 * "{:8.3f}" + "   {}"
-    print(rows.format("relu   ", *relu[at].tolist(), "max(x, 0)"))
-    print(rows.format("tanh   ", *tanh[at].tolist(), "(e^x-e^-x)/(e^x+e^-x)"))
-    print(rows.format("sigmoid", *sigmoid[at].tolist(), "1 / (1 + e^-x)"))
-    print(rows.format("silu   ", *silu[at].tolist(), "x sigmoid(x)"))
-    print(rows.format("gelu   ", *gelu[at].tolist(), "x P(x)"))
+    print("relu max(x, 0)   tanh (e^x - e^-x) / (e^x + e^-x)")
+    print("sigmoid 1 / (1 + e^-x)   silu x sigmoid(x)   gelu x P(x)")
+    print("   x    relu    tanh  sigmoid   silu    gelu")
+    for i in range(20, 61, 10):
+        print(f"{x[i]:4.0f} {relu[i]:7.3f} {tanh[i]:7.3f}", end="")
+        print(f" {sigmoid[i]:7.3f} {silu[i]:7.3f} {gelu[i]:7.3f}")
+    assert x[20:61:10].tolist() == [-2, -1, 0, 1, 2]
 
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     axes.plot(x.tolist(), relu.tolist(), label="relu")
@@ -933,10 +925,11 @@ def relu_tanh_sigmoid_silu_gelu_by_formula(
 
 # %%
 def cross_entropy_is_minus_the_log_probability(device: torch.device) -> None:
-    """`cross_entropy` costs -log(probability); confident and wrong most.
+    """`cross_entropy` is -log of the probability of the right class.
 
-    Of two logits, the class 0 is right: softmax gives it the probability
-    e^z0 / (e^z0 + e^z1), and the loss is log(1 + e^(z1 - z0)).
+    Of two logits z0 and z1, softmax gives class 0 the probability
+    e^z0 / (e^z0 + e^z1). If that class is right, the loss is
+    log(1 + e^(z1 - z0)): most for an answer that is confident and wrong.
     """
     label = torch.tensor([0], device=device)
     right = torch.tensor([[1.0, 0.0]], device=device)  # (batch 1, 2 classes)
@@ -959,8 +952,10 @@ def cross_entropy_is_minus_the_log_probability(device: torch.device) -> None:
     assert math.isclose(loss_disaster, math.log(1 + math.exp(5)), rel_tol=1e-4)
 
     probability = right.softmax(dim=1)[0, 0]
-    print(f"by hand: softmax gives 1, 0 the probability {probability:.4f}")
-    print(f"         -log of it is {-probability.log():.4f}")
+    print(
+        f"logits 1, 0: softmax gives class 0 the probability {probability:.4f}"
+    )
+    print(f"             -log of it is {-probability.log():.4f}")
     assert_close(loss_right, -probability.log())
 
 
@@ -995,7 +990,7 @@ def momentum_adds_up_gradients(device: torch.device) -> None:
     """
     w = torch.tensor(0.0, requires_grad=True, device=device)
     optimizer = torch.optim.SGD([w], lr=1.0, momentum=0.9)
-    print("step   w moves by")
+    print("step   w moves by   (slope 1, lr 1, momentum 0.9)")
     for step in range(5):
         before = w.item()
         optimizer.zero_grad()
@@ -1046,51 +1041,49 @@ def a_scheduler_changes_the_rate_each_epoch(device: torch.device) -> None:
 
 
 # %%
-def distances_to_least_squares(
-    device: torch.device, sets: int, falling: bool
-) -> Tensor:
-    """Return for each data set how far 20 epochs of single points end."""
-    x = torch.randn(20, sets, 2, device=device)  # 20 points of each set
-    noise = 0.5 * torch.randn(20, sets, device=device)
-    y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
-    w = torch.zeros(sets, 2, requires_grad=True, device=device)
+def farthest_in_last_epoch(x: Tensor, y: Tensor, falling: bool) -> float:
+    """Return how far w is from least squares, at most, in epoch 20."""
+    w = torch.zeros(2, requires_grad=True, device=x.device)
     optimizer = torch.optim.SGD([w], lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
+    best = torch.linalg.pinv(x) @ y
     for _ in range(20):
-        for point in range(20):
-            error = (x[point] * w).sum(dim=1) - y[point]  # (sets,)
-            loss = (error**2).sum()  # each set has a w of its own
+        farthest = 0.0  # begins anew in each epoch
+        for i in range(len(x)):
+            loss = (x[i] @ w - y[i]) ** 2
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            distance = torch.linalg.vector_norm(w.detach() - best).item()
+            farthest = max(farthest, distance)
         if falling:
             scheduler.step()
-    best = torch.linalg.pinv(x.transpose(0, 1)) @ y.T[:, :, None]
-    return torch.linalg.vector_norm(w.detach() - best[:, :, 0], dim=1)
+    return farthest
 
 
 def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
     """A scheduler ends the noise of single points: w comes to a stop.
 
-    Linear regression, one point a step, 30 data sets of 20 noisy points. At a
-    constant rate w keeps moving about the least squares.
+    Linear regression, one point a step, 20 noisy points. Each point pulls w to
+    a minimum of its own; at a constant rate w keeps moving between them.
     """
     torch.manual_seed(0)
-    constant = distances_to_least_squares(device, sets=30, falling=False)
-    torch.manual_seed(0)
-    falling = distances_to_least_squares(device, sets=30, falling=True)
-    nearer = (falling < constant).sum().item()
-    print("distance of w from least squares after 20 epochs, mean of 30 sets")
-    print(f"lr 0.1 throughout:               {constant.mean():.4f}")
-    print(f"lr 0.1 falling (cosine) to 0:    {falling.mean():.4f}")
-    print("nearer with the falling rate:   ", nearer, "of 30")
-    assert 0 < falling.mean() < constant.mean() / 4
-    assert nearer >= 25
+    x = torch.randn(20, 2, device=device)
+    noise = 0.5 * torch.randn(20, device=device)
+    y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
+
+    constant = farthest_in_last_epoch(x, y, falling=False)
+    falling = farthest_in_last_epoch(x, y, falling=True)
+    print("largest distance of w from least squares in the last of 20 epochs")
+    print(f"lr 0.1 throughout:               {constant:.4f}")
+    print(f"lr 0.1 falling (cosine) to 0:    {falling:.4f}")
+    assert 0 < falling < constant / 4
+    assert constant < 2  # w began at a distance of about sqrt(1 + 4)
 
 
 # %%
 def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor, steps: int):
-    """Train `model` on all points in each step; the rate falls to 0."""
+    """Train `model` on all points in each step; its rate falls to 0."""
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         loss = F.mse_loss(model(x), y)
@@ -1117,45 +1110,48 @@ class WaveNet(nn.Module):
 
 
 def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
-    device: torch.device, figures: Path, *, steps: int, at_most: float
+    device: torch.device, figures: Path
 ) -> None:
     """Adam and momentum fit a wave in the steps in which SGD does not.
 
-    y = 4 sin(pi x) cos(6 pi x^2) at 200 points. The waves get shorter to the
-    right, and are learnt last there. SGD and momentum have the same rate. With
-    this seed. `at_most` is the share of error that may be left at the right.
+    y = 4 sin(pi x) cos(4 pi x^2) at 100 points, 120 steps on all of them. Each
+    optimizer has a rate near its own best: SGD at 0.2 ends in nan with some
+    seeds, momentum at 0.08.
     """
-    x = torch.linspace(0, 1, 200, device=device)[:, None]  # (200, 1)
-    y = 4 * (math.pi * x).sin() * (6 * math.pi * x**2).cos()
+    x = torch.linspace(0, 1, 100, device=device)[:, None]  # (100, 1)
+    y = 4 * (math.pi * x).sin() * (4 * math.pi * x**2).cos()
     torch.manual_seed(0)
     sgd = WaveNet().to(device)
     momentum = copy.deepcopy(sgd)  # all three begin with the same weights
     adam = copy.deepcopy(sgd)
     optim = torch.optim
-    fit_wave(sgd, optim.SGD(sgd.parameters(), lr=0.04), x, y, steps)
-    faster = optim.SGD(momentum.parameters(), lr=0.04, momentum=0.9)
-    fit_wave(momentum, faster, x, y, steps)
-    fit_wave(adam, optim.Adam(adam.parameters(), lr=0.03), x, y, steps)
+    fit_wave(sgd, optim.SGD(sgd.parameters(), lr=0.12), x, y, 120)
+    faster = optim.SGD(momentum.parameters(), lr=0.05, momentum=0.9)
+    fit_wave(momentum, faster, x, y, 120)
+    fit_wave(adam, optim.Adam(adam.parameters(), lr=0.03), x, y, 120)
+
+    with torch.no_grad():
+        by_sgd = sgd(x)
+        by_momentum = momentum(x)
+        by_adam = adam(x)
+    sgd_error = F.mse_loss(by_sgd, y)
+    momentum_error = F.mse_loss(by_momentum, y)
+    adam_error = F.mse_loss(by_adam, y)
+    print("mean squared error after 120 steps")
+    print(f"always 0: {(y**2).mean():.4f}   SGD:  {sgd_error:.4f}")
+    print(f"momentum: {momentum_error:.4f}   Adam: {adam_error:.4f}")
+    assert 0 < momentum_error < sgd_error / 3
+    assert 0 < adam_error < sgd_error / 3
+    assert sgd_error < (y**2).mean()
 
     figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
-    axes.plot(x[:, 0].tolist(), y[:, 0].tolist(), "k.", label="points")
-    errors = torch.zeros(3, device=device)
-    with torch.no_grad():
-        for row, model in enumerate([sgd, momentum, adam]):
-            errors[row] = F.mse_loss(model(x), y)
-            axes.plot(x[:, 0].tolist(), model(x)[:, 0].tolist())
-        right_end = F.mse_loss(adam(x[170:]), y[170:])
-    axes.set(xlabel="x", ylabel="y", title="black: wanted")
+    axes.plot(x.tolist(), y.tolist(), "k.", label="y")
+    axes.plot(x.tolist(), by_sgd.tolist(), label="SGD")
+    axes.plot(x.tolist(), by_momentum.tolist(), label="momentum")
+    axes.plot(x.tolist(), by_adam.tolist(), label="Adam")
+    axes.set(xlabel="x", ylabel="y", title="a wave, fitted in 120 steps")
+    axes.legend()
     save_figure(figure, "tour_wave", figures)
-    print(f"mean squared error after {steps} steps, always 0: ", end="")
-    print(f"{(y**2).mean():.4f}")
-    print(f"SGD {errors[0]:.4f}, momentum {errors[1]:.4f}, Adam", end=" ")
-    print(f"{errors[2]:.4f}")
-    print(f"points 170 to 199 by Adam: {right_end:.4f}", end="")
-    print(f", always 0: {(y[170:] ** 2).mean():.4f}")
-    assert errors[2] < errors[0] / 4 < (y**2).mean() / 4
-    assert errors[1] < errors[0] / 2
-    assert right_end < at_most * (y[170:] ** 2).mean()
 
 
 # %%
@@ -1211,14 +1207,15 @@ def kernels_blur_find_edges_and_sharpen(
     assert_close(edges, image - blurred, rtol=0, atol=2e-3)
     assert_close(sharp, image + edges, rtol=0, atol=2e-3)
 
-    # How rough: the mean difference between a pixel and its neighbour.
+    # How rough: the mean difference between a pixel and its right neighbour.
     rough_image = image.diff().abs().mean()
     rough_blurred = blurred.diff().abs().mean()
     rough_sharp = sharp.diff().abs().mean()
-    print(f"blur:  kernel sums to {blur.sum():.0f}, so grey stays as grey")
-    print(f"edges: kernel sums to {(same - blur).sum():.0f}, so even grey is 0")
-    print(f"neighbouring pixels differ by {rough_image:.3f}, ", end="")
-    print(f"blurred by {rough_blurred:.3f}, sharp by {rough_sharp:.3f}")
+    print(f"blur:  kernel sums to {blur.sum():.0f}, an even grey stays")
+    print(f"edges: kernel sums to {(same - blur).sum():.0f}, an even grey is 0")
+    print("mean difference between a pixel and its right neighbour:")
+    print(f"image {rough_image:.3f}, blurred {rough_blurred:.3f}", end="")
+    print(f", sharp {rough_sharp:.3f}")
     assert_close(kernels.sum(dim=(1, 2)).cpu(), torch.tensor([1.0, 0, 1]))
     assert rough_blurred < 0.7 * rough_image
     assert rough_sharp > 1.3 * rough_image
@@ -1246,8 +1243,8 @@ def conv2d_maps_3_channels_to_16(device: torch.device) -> None:
     print("Conv2d(3, 16, 5)       ", tuple(layer(images).shape))
     print("  ... padding=2        ", tuple(padded(images).shape))
     print("  ... and stride=2     ", tuple(stepped(images).shape))
-    print("weight", tuple(layer.weight.shape), "  bias", end=" ")
-    print(tuple(layer.bias.shape))
+    print("layer.weight           ", tuple(layer.weight.shape))
+    print("layer.bias             ", tuple(layer.bias.shape))
     assert layer(images).shape == (2, 16, 28 - 5 + 1, 32 - 5 + 1)
     assert padded(images).shape == (2, 16, 28, 32)
     assert stepped(images).shape == (2, 16, (28 + 4 - 5) // 2 + 1, 16)
@@ -1306,6 +1303,7 @@ def batch_size_cuts_a_dataset_into_batches(device: torch.device) -> None:
     """
     numbers = torch.arange(8.0)
     data = torch.utils.data.TensorDataset(numbers, 10 * numbers)
+    print("8 samples, batch_size=3")
     sizes = []
     for x, y in DataLoader(data, batch_size=3):
         x = x.to(device)
@@ -1360,9 +1358,10 @@ class Doubles(Dataset):
 def num_workers_fetch_in_other_processes(workers: int) -> None:
     """With `num_workers` samples are fetched in processes of their own.
 
-    A worker may be a new Python that imports your script. So in a copy of this
-    all that runs stands under `if __name__ == "__main__":`, as at the end of
-    this file, or each worker would begin the whole program once more.
+    A worker may be a new Python that imports your script. So all that runs
+    stands under `if __name__ == "__main__":`, as at the end of this file, or
+    each worker would begin the whole program once more. With --tiny there is
+    no worker: to import torch in one takes seconds.
     """
     # "spawn" is what Windows and macOS do: a new Python for each worker.
     start = {"multiprocessing_context": "spawn"} if workers else {}
@@ -1374,13 +1373,13 @@ def num_workers_fetch_in_other_processes(workers: int) -> None:
         makers |= set(processes.tolist())
     print("num_workers:", workers)
     print("numbers:    ", numbers)
-    print("made by", len(makers), "process(es), this one among them:", end=" ")
-    print(os.getpid() in makers)
+    print("some were made in this process:", os.getpid() in makers)
+    print("a script with workers ends with")
+    print('    if __name__ == "__main__":')
+    print("        main()")
     assert numbers == [0, 2, 4, 6, 8, 10, 12, 14]  # in order all the same
     assert len(makers) == max(workers, 1)
     assert (os.getpid() in makers) == (workers == 0)
-    print('if __name__ == "__main__":')
-    print("    main()  # what a script with workers must end with")
 
 
 # %% [markdown]
@@ -1424,11 +1423,13 @@ def the_net_gives_ten_logits_an_image(device: torch.device) -> None:
 
     print("images", tuple(images.shape), " labels", tuple(labels.shape))
     print("logits", tuple(logits.shape), " parameters", f"{count:,}")
+    print(f"largest logit in size {logits.abs().max():.3f}")
     print(f"loss before training {loss:.3f}, log(10) = {math.log(10):.3f}")
     assert images.shape == (100, 1, 28, 28)
     assert labels.unique().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert logits.shape == (100, 10)
     assert count == (25 * 8 + 8) + (25 * 8 * 16 + 16) + (784 * 10 + 10)
+    assert 0 < logits.abs().max() < 0.5
     assert abs(loss - math.log(10)) < 0.1
 
 
@@ -1489,9 +1490,10 @@ def train_on_some_fonts_and_score_on_others(
     test = accuracy(model, last_images, last_labels)
     assert not model.training
     print("accuracy, the share of right answers")
-    print(f"before training: {before:.3f}, by luck 0.1")
-    print(f"fonts of the training: {seen:.3f}")
-    print(f"validation, other fonts: {validation:.3f}, test: {test:.3f}")
+    print(f"before training:         {before:.3f}, by guessing 0.1")
+    print(f"fonts of the training:   {seen:.3f}")
+    print(f"validation, other fonts: {validation:.3f}")
+    print(f"test, other fonts:       {test:.3f}")
     assert 0 <= before < 0.3
     assert 0.7 < seen <= 1
     assert 0.3 < validation < seen
@@ -1513,15 +1515,13 @@ def eval_and_no_grad_before_predicting(device: torch.device) -> None:
     model.train()
     first = model(image)
     second = model(image)
-    print(f"train mode: logit 0 is {first[0, 0]:.4f}", end="")
-    print(f", then {second[0, 0]:.4f}")
+    print(f"train mode: logit 0 {first[0, 0]:.4f}, then {second[0, 0]:.4f}")
     assert not torch.allclose(first, second, atol=1e-3)
 
     model.eval()
     first = model(image)
     second = model(image)
-    print(f"eval mode:  logit 0 is {first[0, 0]:.4f}", end="")
-    print(f", then {second[0, 0]:.4f}")
+    print(f"eval mode:  logit 0 {first[0, 0]:.4f}, then {second[0, 0]:.4f}")
     assert_close(first, second)
     print("eval mode:  requires_grad is", first.requires_grad)
     assert first.requires_grad
@@ -1553,11 +1553,12 @@ def save_and_load_a_state_dict(device: torch.device) -> None:
     assert not torch.allclose(loaded.eval()(images), model(images))
     loaded.load_state_dict(state)  # changes `loaded`; do not assign the result
     loaded.eval()
-    print("saved:  logits of image 0", end=" ")
-    print(f"{model(images)[0, 0]:.4f} {model(images)[0, 1]:.4f} ...")
-    print("loaded: logits of image 0", end=" ")
-    print(f"{loaded(images)[0, 0]:.4f} {loaded(images)[0, 1]:.4f} ...")
-    assert_close(loaded(images), model(images))
+    before = model(images)  # logits (5, 10)
+    after = loaded(images)
+    print("two of the logits of image 0")
+    print(f"the model that was saved: {before[0, 0]:.4f} {before[0, 1]:.4f}")
+    print(f"the one that loaded it:   {after[0, 0]:.4f} {after[0, 1]:.4f}")
+    assert_close(after, before)
     assert list(state) == list(model.state_dict())
 
 
@@ -1566,7 +1567,9 @@ def predict_image(model: nn.Module, path: Path) -> tuple[int, float]:
     """Return the class and its probability of one image file."""
     device = next(model.parameters()).device
     grey = Image.open(path).convert("L").resize((28, 28))  # one byte a pixel
-    image = torch.from_numpy(np.array(grey)) / 255  # (28, 28), as in training
+    image = torch.from_numpy(np.array(grey)) / 255  # (28, 28), in 0..1
+    if image.mean() > 0.5:  # dark ink on white paper
+        image = 1 - image  # in training the ink was white
     batch = image[None, None].to(device)  # (1, 1, 28, 28)
     model.eval()
     with torch.no_grad():
@@ -1580,8 +1583,8 @@ def predict_one_image_of_your_own(
 ) -> None:
     """Read a PNG as the training images were made, add a batch, predict.
 
-    White ink on black, about as large as there. Of dark ink on white paper
-    take 1 - image. The font of the drawn digit was in no training.
+    White ink on black, or dark ink on white paper; the digit about as large as
+    those of the training. The font drawn here was in no training.
     """
     torch.manual_seed(0)
     model = Net().to(device)
@@ -1590,17 +1593,22 @@ def predict_one_image_of_your_own(
 
     fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
     font = ImageFont.truetype(str(fonts / "cmr10.ttf"), size=26)
-    picture = Image.new("L", (28, 28))  # black
-    draw = ImageDraw.Draw(picture)
-    draw.text((14, 14), "4", fill=255, font=font, anchor="mm")
+    picture = Image.new("L", (28, 28), 0)  # black
+    ImageDraw.Draw(picture).text((14, 14), "4", 255, font, anchor="mm")
+    paper = Image.new("L", (28, 28), 255)  # white
+    ImageDraw.Draw(paper).text((14, 14), "4", 0, font, anchor="mm")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "four.png")
-        picture.save(path)
-        label, probability = predict_image(model, path)
-    print('four.png, a "4" in Computer Modern')
-    print(f"predicted: {label}, probability {probability:.3f}")
+        picture.save(Path(folder, "four.png"))
+        label, probability = predict_image(model, Path(folder, "four.png"))
+        paper.save(Path(folder, "paper.png"))
+        again, same = predict_image(model, Path(folder, "paper.png"))
+    print('a "4" in Computer Modern')
+    print(f"white on black, predicted: {label}, probability {probability:.3f}")
+    print(f"black on white, predicted: {again}, probability {same:.3f}")
     assert label == 4
     assert 0.2 < probability <= 1
+    assert again == 4
+    assert math.isclose(same, probability, rel_tol=0.01)
 
     # The same by hand from the picture that was never a file.
     pixels = torch.tensor(list(picture.tobytes()), dtype=torch.float32)
@@ -1626,11 +1634,9 @@ def float16_has_digits_bfloat16_has_range(device: torch.device) -> None:
     x = torch.tensor([70_000.0, 1e-8, 257.0, 1.001], device=device)
     half = x.to(torch.float16)
     brain = x.to(torch.bfloat16)
-    print("float32     70000    1e-08   257   1.001")
-    print(f"float16  {half[0]:8.5g} {half[1]:8.2g}", end="")
-    print(f" {half[2]:5.4g} {half[3]:7.5g}")
-    print(f"bfloat16 {brain[0]:8.5g} {brain[1]:8.2g}", end="")
-    print(f" {brain[2]:5.4g} {brain[3]:7.5g}")
+    print("float32  [70000.0, 1e-08, 257.0, 1.001]")
+    print("float16 ", half.tolist())
+    print("bfloat16", brain.tolist())
     assert half[0].isinf()
     assert half[1] == 0
     assert half[2] == 257
@@ -1639,8 +1645,8 @@ def float16_has_digits_bfloat16_has_range(device: torch.device) -> None:
     assert 0 < brain[1] < 1.1e-8
     assert brain[2] == 256
     assert brain[3] == 1
-    print("largest numbers:", torch.finfo(torch.float16).max, "and", end=" ")
-    print(f"{torch.finfo(torch.bfloat16).max:.2e}")
+    print("largest float16: ", torch.finfo(torch.float16).max)
+    print("largest bfloat16:", torch.finfo(torch.bfloat16).max)
     assert torch.finfo(torch.float16).max == 65504
     assert torch.finfo(torch.bfloat16).max > 3e38
 
@@ -1663,11 +1669,11 @@ def autocast_picks_a_dtype_for_each_operation(
         loss = F.cross_entropy(logits, labels)
     loss.backward()  # outside; it knows the type of each operation
 
-    print("input  ", x.dtype)
-    print("logits ", logits.dtype)
-    print("loss   ", loss.dtype)
-    print("weight ", layer.weight.dtype, "  its gradient", end=" ")
-    print(layer.weight.grad.dtype)
+    print("input   ", x.dtype)
+    print("logits  ", logits.dtype)
+    print("loss    ", loss.dtype)
+    print("weight  ", layer.weight.dtype)
+    print("gradient", layer.weight.grad.dtype)
     assert x.dtype == torch.float32
     assert logits.dtype == half
     assert loss.dtype == torch.float32
@@ -1771,8 +1777,9 @@ def amp_trains_the_net_on_font_digits(
 ) -> None:
     """The flag `--amp` trains the net of chapter 5 in mixed precision.
 
-    `net` is that class, `dtype` float32 without the flag. The loop has three
-    more lines than the one of chapter 5: autocast, scale, update.
+    `net` is that class, `dtype` float32 without the flag. Beside the loop of
+    chapter 5: model and loss stand under autocast, the scaler scales the loss,
+    makes the step, and updates its scale.
     """
     torch.manual_seed(0)
     images, labels = font_digits("train", count)
@@ -1798,7 +1805,7 @@ def amp_trains_the_net_on_font_digits(
     with torch.no_grad(), mixed:
         logits = model(new_images.to(device))
     right = logits.argmax(dim=1).cpu() == new_labels
-    print("logits in", logits.dtype, " (with --amp 16 bits)")
+    print("logits:", logits.dtype, "  (16 bits with --amp)")
     print(f"accuracy on fonts never seen: {right.float().mean():.3f}")
     assert logits.dtype == dtype
     assert not model.training
@@ -1862,7 +1869,7 @@ def mistake_n_by_1_minus_n_is_n_by_n(device: torch.device) -> None:
 
 # %%
 def mistake_view_where_permute_was_meant(device: torch.device) -> None:
-    """`view` does not turn an image: colours of one pixel become a column.
+    """`view` does not turn an image: its red channel gets other colours.
 
     Files have (height, width, channels), models want channels first.
     """
@@ -2201,24 +2208,6 @@ def mistake_clipping_before_unscale() -> None:
 
 
 # %%
-def mistake_a_square_overflows_in_float16(device: torch.device) -> None:
-    """float16 ends at 65504: 300 squared is inf; bfloat16 or float32 hold it.
-
-    300 and 90000 have more digits than bfloat16 has: 90000 becomes 90112.
-    """
-    x = torch.tensor(300.0, device=device)
-    wrong = x.to(torch.float16) ** 2
-    right = x.to(torch.float16).float() ** 2
-    rough = x.to(torch.bfloat16) ** 2
-    print("x.to(torch.float16) ** 2:               ", wrong.item())
-    print("right: x.to(torch.float16).float() ** 2:", right.item())
-    print("x.to(torch.bfloat16) ** 2:              ", rough.item())
-    assert wrong.isinf()
-    assert right.item() == 90_000
-    assert rough.item() == 90_112
-
-
-# %%
 # The helpers below are the same, to the byte, in all five scripts.
 def pick_device(name: str = "auto") -> torch.device:
     """Return that device, or the best; `ArgumentTypeError` if it fails."""
@@ -2500,11 +2489,7 @@ def main() -> None:
             momentum_adds_up_gradients: here,
             a_scheduler_changes_the_rate_each_epoch: here,
             a_falling_rate_ends_nearer_the_minimum: here,
-            adam_and_momentum_fit_a_wave_plain_sgd_does_not: {
-                **drawn,
-                "steps": 200 if args.tiny else 500,
-                "at_most": 2.0 if args.tiny else 0.5,
-            },
+            adam_and_momentum_fit_a_wave_plain_sgd_does_not: drawn,
             convolution_is_a_weighted_sum_at_each_place: here,
             kernels_blur_find_edges_and_sharpen: drawn,
             conv2d_maps_3_channels_to_16: here,
@@ -2565,7 +2550,6 @@ def main() -> None:
             mistake_a_kernel_by_hand_keeps_a_random_bias: here,
             mistakes_with_half_precision_that_stop: {},
             mistake_clipping_before_unscale: {},
-            mistake_a_square_overflows_in_float16: here,
         },
     }
     run(chapters, args)

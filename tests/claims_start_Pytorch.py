@@ -298,9 +298,13 @@ BREAKINGS = [
         "linear_is_x_times_weight_plus_bias",
         "nn.Linear(3, 2)",
         "nn.Linear(3, 2, bias=False)",
-        "TypeError",
+        "AttributeError",
     ),
-    ("linear_is_x_times_weight_plus_bias", "total += ", "total -= "),
+    (
+        "linear_is_x_times_weight_plus_bias",
+        "y = layer(x)  #",
+        "y = layer(x) * float('nan')  #",
+    ),
     (
         "two_linear_layers_without_activation_are_one",
         "nn.Sequential(first, second)(x)  #",
@@ -370,8 +374,13 @@ BREAKINGS = [
     ),
     (
         "a_falling_rate_ends_nearer_the_minimum",
-        "sets=30, falling=True",
-        "sets=30, falling=False",
+        "x, y, falling=True",
+        "x, y, falling=False",
+    ),
+    (
+        "a_falling_rate_ends_nearer_the_minimum",
+        "            optimizer.step()\n",
+        "",
     ),
     (
         "a_falling_rate_ends_nearer_the_minimum",
@@ -379,9 +388,14 @@ BREAKINGS = [
         "",
     ),
     (
+        "a_falling_rate_ends_nearer_the_minimum",
+        "    return farthest\n",
+        "    return float('nan')\n",
+    ),
+    (
         "adam_and_momentum_fit_a_wave_plain_sgd_does_not",
-        "lr=0.04, momentum=0.9",
-        "lr=0.04, momentum=0.0",
+        "lr=0.05, momentum=0.9",
+        "lr=0.05, momentum=0.0",
     ),
     (
         "adam_and_momentum_fit_a_wave_plain_sgd_does_not",
@@ -461,7 +475,7 @@ BREAKINGS = [
     (
         "the_net_gives_ten_logits_an_image",
         "return self.output(x)",
-        "return 3 + 50 * self.output(x)",
+        "return 3 + self.output(x)",
     ),
     (
         "train_on_some_fonts_and_score_on_others",
@@ -512,8 +526,13 @@ BREAKINGS = [
     ),
     (
         "predict_one_image_of_your_own",
-        "        picture.save(path)\n",
-        "        images.eq(0)[0, 0].numpy(); picture.transpose(1).save(path)\n",
+        "        picture.save(",
+        "        picture.transpose(1).save(",
+    ),
+    (
+        "predict_one_image_of_your_own",
+        "image = 1 - image",
+        "image = image",
     ),
     # Mixed precision
     (
@@ -740,15 +759,5 @@ BREAKINGS = [
         "mistake_clipping_before_unscale",
         "    wrong = torch.linalg.vector_norm(1 - w.detach()).item()\n",
         "    wrong = float('nan')\n",
-    ),
-    (
-        "mistake_a_square_overflows_in_float16",
-        "wrong = x.to(torch.float16) ** 2",
-        "wrong = x.to(torch.bfloat16) ** 2",
-    ),
-    (
-        "mistake_a_square_overflows_in_float16",
-        "right = x.to(torch.float16).float() ** 2",
-        "right = x.to(torch.float16) ** 2",
     ),
 ]
