@@ -225,21 +225,16 @@ def cat_makes_a_dim_longer_stack_makes_a_new_one(device: torch.device) -> None:
     below = torch.cat([a, b], dim=0)  # (4, 3)
     beside = torch.cat([a, b], dim=1)  # (2, 6)
     stacked = torch.stack([a, b])  # (2, 2, 3), a new dim 0
-    last = torch.stack([a, b], dim=2)  # (2, 3, 2)
 
     print("a =", a.tolist(), "  b =", b.tolist())
-    print("cat dim 0:  ", tuple(below.shape), below.tolist())
-    print("cat dim 1:  ", tuple(beside.shape), beside.tolist())
+    print("cat, dim=0:", tuple(below.shape), below.tolist())
+    print("cat, dim=1:", tuple(beside.shape), beside.tolist())
     print("stack:      ", tuple(stacked.shape), stacked.tolist())
-    print("stack dim 2:", tuple(last.shape), last.tolist())
     assert below.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 0, 0]]
     assert beside.tolist() == [[1, 2, 3, 7, 8, 9], [4, 5, 6, 0, 0, 0]]
     assert stacked.shape == (2, 2, 3)
     assert torch.equal(stacked[0], a)
     assert torch.equal(stacked[1], b)
-    assert last.shape == (2, 3, 2)
-    assert last[0, 0].tolist() == [1, 7]
-    assert torch.equal(last[..., 1], b)  # ... stands for all other dims
 
 
 # %%
@@ -278,12 +273,9 @@ def view_cuts_the_same_numbers_anew(device: torch.device) -> None:
     """
     images = torch.zeros(10_000, 3, 28, 28, dtype=torch.uint8, device=device)
     flat = images.view(10_000, -1)  # (10000, 2352)
-    planes = images.view(-1, 28, 28)  # (30000, 28, 28)
     print("images                 ", tuple(images.shape))
     print("images.view(10_000, -1)", tuple(flat.shape))
-    print("images.view(-1, 28, 28)", tuple(planes.shape))
     assert flat.shape == (10_000, 3 * 28 * 28)
-    assert planes.shape == (30_000, 28, 28)
 
     with caught(RuntimeError, "only one dimension can be inferred"):
         images.view(-1, -1)
@@ -294,7 +286,6 @@ def view_cuts_the_same_numbers_anew(device: torch.device) -> None:
     print("after flat[0, 2 * 784 + 3 * 28 + 4] = 7:")
     print("images[0, 2, 3, 4] =", images[0, 2, 3, 4].item())
     assert images[0, 2, 3, 4] == 7
-    assert planes[2, 3, 4] == 7
 
 
 # %%
@@ -370,22 +361,19 @@ def reductions_remove_the_dim_they_are_given(device: torch.device) -> None:
     total = x.sum()  # of all numbers, shape ()
     down = x.sum(dim=0)  # (3,), down each column
     across = x.mean(dim=1)  # (2,), along each row
-    kept = x.amax(dim=1, keepdim=True)  # (2, 1), ready to broadcast
+    kept = x.amax(dim=1, keepdim=True)  # (2, 1), a size of 1 stays
     place = x.argmax(dim=1)  # (2,), where the largest stands
-    growing = x.cumsum(dim=1)  # (2, 3), sums so far: no reduction, no dim goes
 
     print("x =", x.tolist())
     print("x.sum() =", total.item(), "  x.sum(dim=0) =", down.tolist())
     print("x.mean(dim=1) =", across.tolist())
     print("x.amax(dim=1, keepdim=True) =", kept.tolist())
     print("x.argmax(dim=1) =", place.tolist())
-    print("x.cumsum(dim=1) =", growing.tolist())
     assert total == 21
     assert down.tolist() == [9, 7, 5]
     assert across.tolist() == [3, 4]
     assert kept.tolist() == [[5], [8]]
     assert place.tolist() == [1, 0]
-    assert growing.tolist() == [[1, 6, 9], [8, 10, 12]]
 
 
 # %%
@@ -438,12 +426,6 @@ def numpy_axis_is_dim_in_torch() -> None:
     print("norm, axis=1:", by_numpy.tolist(), "  dim=1:", by_torch.tolist())
     assert by_numpy.tolist() == [3, 6]
     assert by_torch.tolist() == [3, 6]
-
-    by_numpy = array.mean(axis=0)
-    by_torch = x.mean(dim=0)
-    print("mean, axis=0:", by_numpy.tolist(), "  dim=0:", by_torch.tolist())
-    assert by_numpy.tolist() == [2.5, 3, 2]
-    assert by_torch.tolist() == [2.5, 3, 2]
 
     # @ is the matrix product in both: row i times row j.
     print("array @ array.T:", (array @ array.T).tolist())
@@ -526,14 +508,12 @@ def einsum_sums_over_letters_that_vanish(device: torch.device) -> None:
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device=device)
     y = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]], device=device)
     product = torch.einsum("ij,jk->ik", x, y)
-    turned = torch.einsum("ij->ji", x)
     of_rows = torch.einsum("ij->i", x)
     outer = torch.einsum("i,j->ij", x[0], x[1])
 
     print("x =", x.tolist())
     print("y =", y.tolist())
     print("ij,jk->ik of x, y:    ", product.tolist(), "= x @ y")
-    print("ij->ji of x:          ", turned.tolist(), "= x.T")
     print("ij->i of x:           ", of_rows.tolist(), "= x.sum(dim=1)")
     print("i,j->ij of x[0], x[1]:", outer.tolist())
     looped = torch.zeros(2, 2, device=device)
@@ -544,7 +524,6 @@ def einsum_sums_over_letters_that_vanish(device: torch.device) -> None:
     assert_close(product, looped)
     assert_close(product, x @ y)
     assert product.tolist() == [[7, 8], [16, 17]]
-    assert torch.equal(turned, x.T)
     assert_close(of_rows, x.sum(dim=1))
     assert of_rows.tolist() == [6, 15]
     # Both letters are kept: nothing is summed.
@@ -678,6 +657,8 @@ def linear_regression_by_formula_and_by_autograd(device: torch.device) -> None:
     assert_close(x.T @ (x @ best - y), torch.zeros_like(w), rtol=0, atol=1e-3)
     assert 0 < lowest < loss
     assert_close(v.detach(), best, rtol=0, atol=0.05)
+    true_w = torch.tensor([-1.0, 2.0], device=device)
+    assert_close(best, true_w, rtol=0, atol=0.1)
 
 
 # %%
@@ -1042,12 +1023,12 @@ def a_scheduler_changes_the_rate_each_epoch(device: torch.device) -> None:
 
 # %%
 def farthest_in_last_epoch(x: Tensor, y: Tensor, falling: bool) -> float:
-    """Return how far w is from least squares, at most, in epoch 20."""
+    """Return how far w is from least squares, at most, in epoch 10."""
     w = torch.zeros(2, requires_grad=True, device=x.device)
     optimizer = torch.optim.SGD([w], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
     best = torch.linalg.pinv(x) @ y
-    for _ in range(20):
+    for _ in range(10):
         farthest = 0.0  # begins anew in each epoch
         for i in range(len(x)):
             loss = (x[i] @ w - y[i]) ** 2
@@ -1074,23 +1055,21 @@ def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
 
     constant = farthest_in_last_epoch(x, y, falling=False)
     falling = farthest_in_last_epoch(x, y, falling=True)
-    print("largest distance of w from least squares in the last of 20 epochs")
+    print("largest distance of w from least squares in the last of 10 epochs")
     print(f"lr 0.1 throughout:               {constant:.4f}")
     print(f"lr 0.1 falling (cosine) to 0:    {falling:.4f}")
-    assert 0 < falling < constant / 4
+    assert 0 < falling < constant / 3
     assert constant < 2  # w began at a distance of about sqrt(1 + 4)
 
 
 # %%
-def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor, steps: int):
-    """Train `model` on all points in each step; its rate falls to 0."""
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor):
+    """Train `model` for 120 steps, with all points in each."""
+    for _ in range(120):
         loss = F.mse_loss(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        scheduler.step()
 
 
 class WaveNet(nn.Module):
@@ -1115,8 +1094,7 @@ def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
     """Adam and momentum fit a wave in the steps in which SGD does not.
 
     y = 4 sin(pi x) cos(4 pi x^2) at 100 points, 120 steps on all of them. Each
-    optimizer has a rate near its own best: SGD at 0.2 ends in nan with some
-    seeds, momentum at 0.08.
+    optimizer has a rate near its own best of several that were tried.
     """
     x = torch.linspace(0, 1, 100, device=device)[:, None]  # (100, 1)
     y = 4 * (math.pi * x).sin() * (4 * math.pi * x**2).cos()
@@ -1124,11 +1102,12 @@ def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
     sgd = WaveNet().to(device)
     momentum = copy.deepcopy(sgd)  # all three begin with the same weights
     adam = copy.deepcopy(sgd)
-    optim = torch.optim
-    fit_wave(sgd, optim.SGD(sgd.parameters(), lr=0.12), x, y, 120)
-    faster = optim.SGD(momentum.parameters(), lr=0.05, momentum=0.9)
-    fit_wave(momentum, faster, x, y, 120)
-    fit_wave(adam, optim.Adam(adam.parameters(), lr=0.03), x, y, 120)
+    optimizer = torch.optim.SGD(sgd.parameters(), lr=0.12)
+    fit_wave(sgd, optimizer, x, y)
+    optimizer = torch.optim.SGD(momentum.parameters(), lr=0.03, momentum=0.9)
+    fit_wave(momentum, optimizer, x, y)
+    optimizer = torch.optim.Adam(adam.parameters(), lr=0.01)
+    fit_wave(adam, optimizer, x, y)
 
     with torch.no_grad():
         by_sgd = sgd(x)
@@ -1142,7 +1121,7 @@ def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
     print(f"momentum: {momentum_error:.4f}   Adam: {adam_error:.4f}")
     assert 0 < momentum_error < sgd_error / 3
     assert 0 < adam_error < sgd_error / 3
-    assert sgd_error < (y**2).mean()
+    assert sgd_error < (y**2).mean() / 2  # it learns, only more slowly
 
     figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
     axes.plot(x.tolist(), y.tolist(), "k.", label="y")
@@ -1809,7 +1788,7 @@ def amp_trains_the_net_on_font_digits(
     print(f"accuracy on fonts never seen: {right.float().mean():.3f}")
     assert logits.dtype == dtype
     assert not model.training
-    assert 0.42 < right.float().mean() <= 1
+    assert 0.3 < right.float().mean() <= 1  # by guessing 0.1
 
 
 # %% [markdown]
@@ -2527,7 +2506,7 @@ def main() -> None:
                 **here,
                 "net": Net,
                 "dtype": half if args.amp else torch.float32,
-                "count": 600,
+                "count": 400,
             },
         },
         "Mistakes": {
