@@ -301,7 +301,7 @@ def permute_reorders_dims_without_copying(device: torch.device) -> None:
     assert turned.tolist() == [[0, 3], [1, 4], [2, 5]]
     assert x.stride() == (3, 1)
     assert turned.stride() == (1, 3)  # the same memory, walked in columns
-    assert turned.data_ptr() == x.data_ptr()
+    assert turned.data_ptr() == x.data_ptr()  # where the first number is
 
     with caught(RuntimeError, "view size is not compatible"):
         turned.view(6)
@@ -831,7 +831,7 @@ class SmallNet(nn.Module):
     """Three numbers to two, with four hidden units."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__()  # before any layer is set
         self.hidden = nn.Linear(3, 4)
         self.output = nn.Linear(4, 2)
 
@@ -851,9 +851,9 @@ def a_class_of_nn_module_has_init_and_forward(device: torch.device) -> None:
     model = SmallNet().to(device)
     print(model)
     count = 0
-    for parameter in model.parameters():
+    for parameter in model.parameters():  # two weights, two biases
         count += parameter.numel()
-    print("parameters:", count)
+    print("numbers to learn:", count)
     assert count == 3 * 4 + 4 + 4 * 2 + 2
 
     x = torch.randn(5, 3, device=device)
@@ -942,10 +942,11 @@ def cross_entropy_is_minus_the_log_probability(device: torch.device) -> None:
 
 # %%
 def mse_l1_and_huber_by_formula(device: torch.device) -> None:
-    """Losses of numbers: `mse_loss` punishes the far one more than `l1_loss`.
+    """Of an error of 5 and one of 1, the 5 weighs most in `mse_loss`.
 
-    Huber is e^2 / 2 up to an error of 1, |e| - 1/2 beyond it: outliers, which
-    are points far off, pull less than with squares.
+    An error e counts e^2 in `mse_loss` and |e| in `l1_loss`. In `huber_loss`
+    it counts e^2 / 2 up to an error of 1 and |e| - 1/2 beyond it: outliers,
+    which are points far off, pull less than with squares.
     """
     guess = torch.tensor([1.0, 5.0], device=device)
     target = torch.tensor([0.0, 0.0], device=device)
@@ -954,9 +955,9 @@ def mse_l1_and_huber_by_formula(device: torch.device) -> None:
     huber = F.huber_loss(guess, target)
 
     print("guesses 1 and 5, both targets 0")
-    print("mse_loss:  ", mse.item(), "= (1 + 25) / 2")
-    print("l1_loss:   ", l1.item(), " = (1 + 5) / 2")
-    print("huber_loss:", huber.item(), " = (0.5 + 4.5) / 2")
+    print("mse_loss:  ", mse.item(), "= (1 + 25) / 2, 25 times as much")
+    print("huber_loss:", huber.item(), " = (0.5 + 4.5) / 2, 9 times as much")
+    print("l1_loss:   ", l1.item(), " = (1 + 5) / 2, 5 times as much")
     assert mse == (1**2 + 5**2) / 2
     assert l1 == (1 + 5) / 2
     assert huber == (1**2 / 2 + (5 - 0.5)) / 2
@@ -1043,7 +1044,7 @@ def farthest_in_last_epoch(x: Tensor, y: Tensor, falling: bool) -> float:
 
 
 def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
-    """A scheduler ends the noise of single points: w comes to a stop.
+    """A learning rate that falls to 0 ends nearer the minimum.
 
     Linear regression, one point a step, 20 noisy points. Each point pulls w to
     a minimum of its own; at a constant rate w keeps moving between them.
@@ -1560,7 +1561,7 @@ def predict_image(model: nn.Module, path: Path) -> tuple[int, float]:
 def predict_one_image_of_your_own(
     device: torch.device, *, count: int = 2000, epochs: int = 3
 ) -> None:
-    """Read a PNG as the training images were made, add a batch, predict.
+    """Read a PNG as the training images were, add the batch dim, predict.
 
     White ink on black, or dark ink on white paper; the digit about as large as
     those of the training. The font drawn here was in no training.
@@ -1672,11 +1673,12 @@ def grad_scaler_scales_skips_and_goes_on() -> None:
     The loss times scale gives gradients times scale, divided before the step.
     Too large a scale gives inf: no step, and half the scale. On the CPU.
     """
+    # Backward passes `half`, so the gradient is a float16 on its way to w.
     w = torch.zeros((), requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=1.0)
     (w.half().float() * 1e-8).backward()
     print("no scaler, slope 1e-08: gradient", w.grad.item())
-    assert w.grad == 0  # it went through float16, whose least number is 6e-8
+    assert w.grad == 0  # the least float16 above 0 is 6e-8
 
     scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
     optimizer.zero_grad()
@@ -1816,7 +1818,7 @@ def mistakes_with_shapes_that_stop(device: torch.device) -> None:
 
 # %%
 def mistakes_with_dims_that_stop() -> None:
-    """A ragged list is no tensor, and a row has no dim 1; on the CPU."""
+    """Rows of unequal length are no tensor, and a row has no dim 1."""
     with caught(ValueError, "expected sequence of length 2"):
         torch.tensor([[1, 2], [3, 4, 5]])
     x = torch.tensor([[1, 2, 0], [3, 4, 5]])  # right: pad it
@@ -1929,7 +1931,7 @@ def mistakes_with_whole_numbers_and_if_that_stop(device: torch.device) -> None:
 
 # %%
 def mistakes_with_integers_that_are_silent(device: torch.device) -> None:
-    """Integers: bytes wrap at 256, and a written fraction is cut off."""
+    """Integers: bytes wrap at 256, and an assigned fraction is cut off."""
     pixels = torch.tensor([200, 100], dtype=torch.uint8, device=device)
     wrong = pixels + 100
     right = pixels.float() + 100
