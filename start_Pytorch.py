@@ -1064,13 +1064,14 @@ def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
 
 
 # %%
-def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor):
-    """Train `model` for 120 steps, with all points in each."""
+def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor) -> Tensor:
+    """Train `model` for 120 steps on all points; return what it has learnt."""
     for _ in range(120):
         loss = F.mse_loss(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    return model(x).detach()
 
 
 class WaveNet(nn.Module):
@@ -1104,16 +1105,12 @@ def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
     momentum = copy.deepcopy(sgd)  # all three begin with the same weights
     adam = copy.deepcopy(sgd)
     optimizer = torch.optim.SGD(sgd.parameters(), lr=0.12)
-    fit_wave(sgd, optimizer, x, y)
+    by_sgd = fit_wave(sgd, optimizer, x, y)
     optimizer = torch.optim.SGD(momentum.parameters(), lr=0.03, momentum=0.9)
-    fit_wave(momentum, optimizer, x, y)
+    by_momentum = fit_wave(momentum, optimizer, x, y)
     optimizer = torch.optim.Adam(adam.parameters(), lr=0.01)
-    fit_wave(adam, optimizer, x, y)
+    by_adam = fit_wave(adam, optimizer, x, y)
 
-    with torch.no_grad():
-        by_sgd = sgd(x)
-        by_momentum = momentum(x)
-        by_adam = adam(x)
     sgd_error = F.mse_loss(by_sgd, y)
     momentum_error = F.mse_loss(by_momentum, y)
     adam_error = F.mse_loss(by_adam, y)
@@ -1193,9 +1190,8 @@ def kernels_blur_find_edges_and_sharpen(
     rough_sharp = sharp.diff().abs().mean()
     print(f"blur:  kernel sums to {blur.sum():.0f}, an even grey stays")
     print(f"edges: kernel sums to {(same - blur).sum():.0f}, an even grey is 0")
-    print("mean difference between a pixel and its right neighbour:")
-    print(f"image {rough_image:.3f}, blurred {rough_blurred:.3f}", end="")
-    print(f", sharp {rough_sharp:.3f}")
+    print(f"a pixel and its right neighbour differ by {rough_image:.3f},")
+    print(f"blurred by {rough_blurred:.3f}, sharp by {rough_sharp:.3f}")
     assert_close(kernels.sum(dim=(1, 2)).cpu(), torch.tensor([1.0, 0, 1]))
     assert rough_blurred < 0.7 * rough_image
     assert rough_sharp > 1.3 * rough_image
@@ -2090,7 +2086,7 @@ def mistake_zero_grad_forgotten(device: torch.device) -> None:
 
 # %%
 def mistakes_with_layers_that_stop(device: torch.device) -> None:
-    """Layers: channels first, call the loss, a list of parameters."""
+    """Layers: channels first, make a loss and call it, parameters anew."""
     images = torch.zeros(2, 32, 30, 3, device=device)  # channels last
     layer = nn.Conv2d(3, 16, 3).to(device)
     with caught(RuntimeError, "to have 3 channels, but got 32 channels"):

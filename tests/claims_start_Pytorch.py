@@ -403,8 +403,8 @@ BREAKINGS = [
     ),
     (
         "adam_and_momentum_fit_a_wave_plain_sgd_does_not",
-        "    fit_wave(sgd, optimizer, x, y)\n",
-        "",
+        "by_sgd = fit_wave(sgd, optimizer, x, y)",
+        "by_sgd = sgd(x).detach()",
     ),
     (
         "convolution_is_a_weighted_sum_at_each_place",
