@@ -1750,7 +1750,7 @@ def mixed_precision_ends_at_the_same_loss(
 
 # %%
 def amp_trains_the_net_on_font_digits(
-    device: torch.device, net: type, dtype: torch.dtype, count: int
+    device: torch.device, net: type, dtype: torch.dtype
 ) -> None:
     """The flag `--amp` trains the net of chapter 5 in mixed precision.
 
@@ -1759,15 +1759,14 @@ def amp_trains_the_net_on_font_digits(
     makes the step, and updates its scale.
     """
     torch.manual_seed(0)
-    images, labels = font_digits("train", count)
-    new_images, new_labels = font_digits("validation", 500)
+    images, labels = font_digits("train", 400)
     model = net().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
     model.train()
     for _ in range(4):
-        for chosen in torch.randperm(count).split(32):
+        for chosen in torch.randperm(400).split(32):
             x = images[chosen].to(device)
             with mixed:
                 logits = model(x)
@@ -1780,13 +1779,13 @@ def amp_trains_the_net_on_font_digits(
 
     model.eval()
     with torch.no_grad(), mixed:
-        logits = model(new_images.to(device))
-    right = logits.argmax(dim=1).cpu() == new_labels
+        logits = model(images.to(device))
+    right = logits.argmax(dim=1).cpu() == labels
     print("logits:", logits.dtype, "  (16 bits with --amp)")
-    print(f"accuracy on fonts never seen: {right.float().mean():.3f}")
+    print(f"accuracy on the training images: {right.float().mean():.3f}")
     assert logits.dtype == dtype
     assert not model.training
-    assert 0.3 < right.float().mean() <= 1  # by guessing 0.1
+    assert 0.6 < right.float().mean() <= 1
 
 
 # %% [markdown]
@@ -2504,7 +2503,6 @@ def main() -> None:
                 **here,
                 "net": Net,
                 "dtype": half if args.amp else torch.float32,
-                "count": 400,
             },
         },
         "Mistakes": {

@@ -589,7 +589,12 @@ BREAKINGS = [
         "            scaler.step(optimizer)\n",
         "",
     ),
-    ("amp_trains_the_net_on_font_digits", "argmax(dim=1)", "argmin(dim=1)"),
+    (
+        "amp_trains_the_net_on_font_digits",
+        "            optimizer.zero_grad()\n",
+        "",
+    ),
+    ("amp_trains_the_net_on_font_digits", "cpu() == labels", "cpu() != labels"),
     # Mistakes
     (
         "mistakes_with_shapes_that_stop",
