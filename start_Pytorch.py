@@ -4,7 +4,7 @@
 # ///
 """PyTorch, the whole tour: from the first tensor to a model of one's own.
 
-Run      python start_Pytorch.py      (no download, any device, 20 s)
+Run      python start_Pytorch.py      (no download, any device, 9 s)
 Read     README.md, "The tour"
 Symbols  x input, y output or target, w weight, b bias, f and g functions;
          a, b, c, d, e the nodes of a graph; i, j, k positions along dims;
@@ -109,14 +109,15 @@ def manual_seed_repeats_random_numbers() -> None:
     first = torch.rand(2)
     second = torch.rand(2)
     torch.manual_seed(0)
-    first_again = torch.rand(2)
-    second_again = torch.rand(2)
+    third = torch.rand(2)
+    fourth = torch.rand(2)
     print(f"manual_seed(0), rand(2): {first[0]:.4f} {first[1]:.4f}")
-    print(f"then rand(2):            {second[0]:.4f} {second[1]:.4f}")
-    print(f"manual_seed(0), rand(2): {first_again[0]:.4f} {first_again[1]:.4f}")
+    print(f"                    then {second[0]:.4f} {second[1]:.4f}")
+    print(f"manual_seed(0), rand(2): {third[0]:.4f} {third[1]:.4f}")
+    print(f"                    then {fourth[0]:.4f} {fourth[1]:.4f}")
     assert not torch.equal(second, first)
-    assert torch.equal(first_again, first)
-    assert torch.equal(second_again, second)
+    assert torch.equal(third, first)
+    assert torch.equal(fourth, second)
 
     # A generator has a sequence of its own: other draws do not disturb it.
     generator = torch.Generator().manual_seed(0)

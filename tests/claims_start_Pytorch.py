@@ -28,8 +28,8 @@ BREAKINGS = [
     ),
     (
         "manual_seed_repeats_random_numbers",
-        "    torch.manual_seed(0)\n    first_again",
-        "    first_again",
+        "    torch.manual_seed(0)\n    third",
+        "    third",
     ),
     (
         "manual_seed_repeats_random_numbers",
