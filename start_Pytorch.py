@@ -4,7 +4,7 @@
 # ///
 """PyTorch, the whole tour: from the first tensor to a model of one's own.
 
-Run      python start_Pytorch.py      (no download, any device, 20 s)
+Run      python start_Pytorch.py      (no download, any device, 9 s)
 Read     README.md, "The tour"
 Symbols  x input, y output or target, w weight, b bias, f and g functions;
          a, b, c, d, e the nodes of a graph; i, j, k positions along dims;
@@ -53,10 +53,10 @@ def a_tensor_has_shape_dtype_and_device(device: torch.device) -> None:
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device=device)
 
     print(x)
-    print("x.shape  =", tuple(x.shape), "  x.ndim =", x.ndim, end="")
-    print("   x.numel() =", x.numel(), "  x.nbytes =", x.nbytes)
-    print("x.dtype  =", x.dtype)
-    print("x.device =", x.device)
+    print("x.shape   =", tuple(x.shape), "  x.ndim =", x.ndim)
+    print("x.numel() =", x.numel(), "       x.nbytes =", x.nbytes)
+    print("x.dtype   =", x.dtype)
+    print("x.device  =", x.device)
     assert x.shape == (2, 3)
     assert x.ndim == 2
     assert x.numel() == 6
@@ -65,8 +65,8 @@ def a_tensor_has_shape_dtype_and_device(device: torch.device) -> None:
     assert x.device.type == device.type
 
     # Out of torch: `item` for one number, `tolist` for all of them.
-    print("x[1, 2].item() =", x[1, 2].item(), "  x[0].tolist() =", end=" ")
-    print(x[0].tolist())
+    print("x[1, 2].item()  =", x[1, 2].item())
+    print("x[0].tolist()   =", x[0].tolist())
     assert x[1, 2].item() == 6.0
     assert x[0].tolist() == [1.0, 2.0, 3.0]
 
@@ -82,25 +82,26 @@ def five_ways_to_create_a_tensor(device: torch.device) -> None:
     noise = torch.randn(10_000, device=device)  # also rand, 0 to 1
     alike = torch.zeros_like(data)  # shape, dtype and device of data
 
-    print("tensor([[1, 2, 3], [4, 5, 6]])", data.dtype)
-    print("full((2, 3), 0.5)             ", constant.tolist())
-    print("arange(0, 6, 2)               ", steps.tolist())
-    print("linspace(0, 1, 5)             ", line.tolist())
-    print(f"randn(10_000)                  mean {noise.mean():.2f}", end="")
-    print(f", standard deviation {noise.std():.2f}")
-    print("zeros_like(data)              ", alike.tolist(), alike.dtype)
+    print("data = tensor([[1, 2, 3], [4, 5, 6]])", data.dtype)
+    print("full((2, 3), 0.5)     ", constant.tolist())
+    print("arange(0, 6, 2)       ", steps.tolist())
+    print("linspace(0, 1, 5)     ", line.tolist())
+    print(f"randn(10_000), mean    {noise.mean():.2f}")
+    print(f"   standard deviation   {noise.std():.2f}")
+    print("zeros_like(data)      ", alike.tolist(), alike.dtype)
     assert data.dtype == torch.int64  # whole numbers become int64
     assert constant.tolist() == [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     assert steps.tolist() == [0, 2, 4]
     assert line.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert abs(noise.mean()) < 0.05
     assert abs(noise.std() - 1) < 0.05
-    assert_close(alike, data - data)
+    assert alike.tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert alike.dtype == torch.int64
 
 
 # %%
 def manual_seed_repeats_random_numbers() -> None:
-    """`manual_seed` repeats the whole row of random numbers, from its start.
+    """`manual_seed` repeats the sequence of random numbers from its start.
 
     On the CPU: a GPU draws other numbers from the same seed.
     """
@@ -108,18 +109,21 @@ def manual_seed_repeats_random_numbers() -> None:
     first = torch.rand(2)
     second = torch.rand(2)
     torch.manual_seed(0)
-    again = torch.rand(2)
-    print(f"after manual_seed(0):   {first[0]:.4f} {first[1]:.4f}", end="")
-    print(f", then {second[0]:.4f} {second[1]:.4f}")
-    print(f"after manual_seed(0):   {again[0]:.4f} {again[1]:.4f}")
-    assert torch.equal(again, first)
+    third = torch.rand(2)
+    fourth = torch.rand(2)
+    print(f"manual_seed(0), rand(2): {first[0]:.4f} {first[1]:.4f}")
+    print(f"                    then {second[0]:.4f} {second[1]:.4f}")
+    print(f"manual_seed(0), rand(2): {third[0]:.4f} {third[1]:.4f}")
+    print(f"                    then {fourth[0]:.4f} {fourth[1]:.4f}")
     assert not torch.equal(second, first)
+    assert torch.equal(third, first)
+    assert torch.equal(fourth, second)
 
-    # A generator is a row of its own: what others draw does not move it.
-    own = torch.Generator().manual_seed(0)
+    # A generator has a sequence of its own: other draws do not disturb it.
+    generator = torch.Generator().manual_seed(0)
     torch.rand(100)
-    drawn = torch.rand(2, generator=own)
-    print(f"Generator, seed 0:      {drawn[0]:.4f} {drawn[1]:.4f}")
+    drawn = torch.rand(2, generator=generator)
+    print(f"Generator with seed 0:   {drawn[0]:.4f} {drawn[1]:.4f}")
     assert torch.equal(drawn, first)
 
 
@@ -127,8 +131,8 @@ def manual_seed_repeats_random_numbers() -> None:
 def to_returns_a_tensor_on_another_device(device: torch.device) -> None:
     """`x.to(device)` returns a tensor there; x itself stays where it was.
 
-    "meta" is a device for shapes without numbers. Every machine has it. Two
-    tensors of one operation must be on one device, or torch says "Expected all
+    "meta" is a device for shapes without numbers, and every machine has it.
+    Tensors of one operation must be on one device, or torch says "Expected all
     tensors to be on the same device".
     """
     # The two lines for a GPU, if there is one:
@@ -151,9 +155,11 @@ def to_returns_a_tensor_on_another_device(device: torch.device) -> None:
     array = x.cpu().numpy()  # right: NumPy works on the CPU alone
     assert array.tolist() == [1, 2, 3]
 
+    # A model is the exception: `to` moves its own weights.
     model = nn.Linear(3, 1)
-    assert model.to(device) is model  # a module moves its own weights
-    assert model.weight.device.type == device.type
+    model.to("meta")
+    print('model.to("meta")      model.weight.device =', model.weight.device)
+    assert model.weight.device.type == "meta"
 
 
 # %%
@@ -177,15 +183,15 @@ def slices_share_memory_and_index_lists_copy(device: torch.device) -> None:
     x[1, 1] = 50  # seen by those that share memory
     x[1, 3] = 70
     print("after x[1, 1] = 50 and x[1, 3] = 70:")
-    print("x[1] is", row.tolist(), "  x[:, [3, 0]] was a copy:", end=" ")
-    print(listed.tolist())
+    print("x[1]         =", row.tolist(), "shares memory")
+    print("x[:, [3, 0]] =", listed.tolist(), "was a copy")
     assert row.tolist() == [4, 50, 6, 70]
     assert column.tolist() == [3, 70]
     assert block.tolist() == [[1, 2], [50, 6]]
     assert listed.tolist() == [[3, 0], [7, 4]]
 
-    # A second index works on the copy, so this changes nothing in x.
-    x[[0, 1]][0] = 99
+    x[[0, 1]][0] = 99  # the second index writes into a copy, and x stays
+    print("after x[[0, 1]][0] = 99, x[0] =", x[0].tolist())
     assert x[0].tolist() == [0, 1, 2, 3]
 
 
@@ -220,26 +226,21 @@ def cat_makes_a_dim_longer_stack_makes_a_new_one(device: torch.device) -> None:
     below = torch.cat([a, b], dim=0)  # (4, 3)
     beside = torch.cat([a, b], dim=1)  # (2, 6)
     stacked = torch.stack([a, b])  # (2, 2, 3), a new dim 0
-    last = torch.stack([a, b], dim=2)  # (2, 3, 2)
 
     print("a =", a.tolist(), "  b =", b.tolist())
-    print("cat dim 0:  ", tuple(below.shape), below.tolist())
-    print("cat dim 1:  ", tuple(beside.shape), beside.tolist())
+    print("cat, dim=0:", tuple(below.shape), below.tolist())
+    print("cat, dim=1:", tuple(beside.shape), beside.tolist())
     print("stack:      ", tuple(stacked.shape), stacked.tolist())
-    print("stack dim 2:", tuple(last.shape), last.tolist())
     assert below.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 0, 0]]
     assert beside.tolist() == [[1, 2, 3, 7, 8, 9], [4, 5, 6, 0, 0, 0]]
     assert stacked.shape == (2, 2, 3)
     assert torch.equal(stacked[0], a)
     assert torch.equal(stacked[1], b)
-    assert last.shape == (2, 3, 2)
-    assert last[0, 0].tolist() == [1, 7]
-    assert torch.equal(last[..., 1], b)  # ... stands for all other dims
 
 
 # %%
 def unsqueeze_adds_a_dim_of_size_1(device: torch.device) -> None:
-    """`unsqueeze`, or `[None]`, adds a dim of size 1; `squeeze` takes it.
+    """`unsqueeze`, or `[None]`, adds a dim of size 1; `squeeze` drops it.
 
     A model wants a batch: one image (28, 20) becomes (1, 1, 28, 20).
     """
@@ -258,10 +259,11 @@ def unsqueeze_adds_a_dim_of_size_1(device: torch.device) -> None:
     assert batch.shape == (1, 1, 28, 20)
     assert last.shape == (28, 20, 1)
     assert back.shape == (1, 28, 20)
-    # Say which dim: without a number all dims of size 1 go, a batch of one too.
-    assert batch.squeeze().shape == (28, 20)
     batch[0, 0, 2, 5] = 1
-    assert image[2, 5] == 1  # all of them share memory
+    assert image[2, 5] == 1  # no number was copied
+    assert channel[0, 2, 5] == 1
+    assert last[2, 5, 0] == 1
+    assert back[0, 2, 5] == 1
 
 
 # %%
@@ -272,12 +274,9 @@ def view_cuts_the_same_numbers_anew(device: torch.device) -> None:
     """
     images = torch.zeros(10_000, 3, 28, 28, dtype=torch.uint8, device=device)
     flat = images.view(10_000, -1)  # (10000, 2352)
-    planes = images.view(-1, 28, 28)  # (30000, 28, 28)
     print("images                 ", tuple(images.shape))
     print("images.view(10_000, -1)", tuple(flat.shape))
-    print("images.view(-1, 28, 28)", tuple(planes.shape))
     assert flat.shape == (10_000, 3 * 28 * 28)
-    assert planes.shape == (30_000, 28, 28)
 
     with caught(RuntimeError, "only one dimension can be inferred"):
         images.view(-1, -1)
@@ -285,36 +284,32 @@ def view_cuts_the_same_numbers_anew(device: torch.device) -> None:
 
     # No number has moved: number n of one is number n of the other.
     flat[0, 2 * 784 + 3 * 28 + 4] = 7
-    print("flat[0, 2 * 784 + 3 * 28 + 4] = 7, images[0, 2, 3, 4] =", end=" ")
-    print(images[0, 2, 3, 4].item())
+    print("after flat[0, 2 * 784 + 3 * 28 + 4] = 7:")
+    print("images[0, 2, 3, 4] =", images[0, 2, 3, 4].item())
     assert images[0, 2, 3, 4] == 7
-    assert planes[2, 3, 4] == 7
 
 
 # %%
 def permute_reorders_dims_without_copying(device: torch.device) -> None:
-    """`permute` reorders dims in place of memory; `reshape` then copies.
+    """`permute` reorders dims, not memory; `view` may then be impossible.
 
     stride(d) says how many numbers to go on for the next index along dim d.
     """
     x = torch.tensor([[0, 1, 2], [3, 4, 5]], device=device)
     turned = x.permute(1, 0)  # dim 1 first; for two dims also x.T
-    cut = x.view(3, 2)
     print("x                ", x.tolist(), "  strides", x.stride())
     print("x.permute(1, 0)  ", turned.tolist(), "strides", turned.stride())
-    print("x.view(3, 2)     ", cut.tolist(), "strides", cut.stride())
     assert turned.tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert cut.tolist() == [[0, 1], [2, 3], [4, 5]]
     assert x.stride() == (3, 1)
     assert turned.stride() == (1, 3)  # the same memory, walked in columns
-    assert turned.data_ptr() == x.data_ptr()
+    assert turned.data_ptr() == x.data_ptr()  # where the first number is
 
     with caught(RuntimeError, "view size is not compatible"):
         turned.view(6)
     row = turned.reshape(6)  # right: a view where possible, else a copy
     assert row.tolist() == [0, 3, 1, 4, 2, 5]
     assert row.data_ptr() != x.data_ptr()
-    assert cut.reshape(6).data_ptr() == x.data_ptr()
+    assert x.reshape(6).data_ptr() == x.data_ptr()
 
     # `contiguous` makes that copy, with its numbers in the order of its dims.
     copied = turned.contiguous()
@@ -367,22 +362,19 @@ def reductions_remove_the_dim_they_are_given(device: torch.device) -> None:
     total = x.sum()  # of all numbers, shape ()
     down = x.sum(dim=0)  # (3,), down each column
     across = x.mean(dim=1)  # (2,), along each row
-    kept = x.amax(dim=1, keepdim=True)  # (2, 1), ready to broadcast
+    kept = x.amax(dim=1, keepdim=True)  # (2, 1), a size of 1 stays
     place = x.argmax(dim=1)  # (2,), where the largest stands
-    growing = x.cumsum(dim=1)  # (2, 3), sums so far
 
     print("x =", x.tolist())
     print("x.sum() =", total.item(), "  x.sum(dim=0) =", down.tolist())
     print("x.mean(dim=1) =", across.tolist())
     print("x.amax(dim=1, keepdim=True) =", kept.tolist())
     print("x.argmax(dim=1) =", place.tolist())
-    print("x.cumsum(dim=1) =", growing.tolist())
     assert total == 21
     assert down.tolist() == [9, 7, 5]
     assert across.tolist() == [3, 4]
     assert kept.tolist() == [[5], [8]]
     assert place.tolist() == [1, 0]
-    assert growing.tolist() == [[1, 6, 9], [8, 10, 12]]
 
 
 # %%
@@ -397,17 +389,17 @@ def where_gather_and_topk_replace_loops(device: torch.device) -> None:
     logits = logits.to(device)  # (2, 4)
     labels = torch.tensor([3, 0], device=device)
 
-    positive = torch.where(logits < 2, 0.0, logits)
+    large = torch.where(logits < 2, 0.0, logits)
     of_label = logits.gather(1, labels[:, None])[:, 0]  # (2, 1) to (2,)
     values, classes = logits.topk(2, dim=1)  # the two largest of each row
     found = (classes == labels[:, None]).any(dim=1)
 
     print("logits =", logits.tolist(), "  labels =", labels.tolist())
-    print("where(logits < 2, 0.0, logits) ", positive.tolist())
+    print("where(logits < 2, 0.0, logits) ", large.tolist())
     print("gather, the logit of the label:", of_label.tolist())
     print("topk(2), values: ", values.tolist(), "  classes:", classes.tolist())
     print("label among the two best:      ", found.tolist())
-    assert positive.tolist() == [[0, 5, 2, 0], [7, 0, 3, 4]]
+    assert large.tolist() == [[0, 5, 2, 0], [7, 0, 3, 4]]
     for i in range(2):
         assert of_label[i] == logits[i, labels[i]]
     assert values.tolist() == [[5, 2], [7, 4]]
@@ -425,7 +417,8 @@ def numpy_axis_is_dim_in_torch() -> None:
     """
     array = np.array([[1.0, 2.0, 2.0], [4.0, 4.0, 2.0]])
     x = torch.tensor([[1.0, 2.0, 2.0], [4.0, 4.0, 2.0]])
-    print("array.dtype", array.dtype, "  x.dtype", x.dtype)
+    print("array and x =", x.tolist())
+    print("array.dtype =", array.dtype, "  x.dtype =", x.dtype)
     assert array.dtype == np.float64
     assert x.dtype == torch.float32
 
@@ -434,12 +427,6 @@ def numpy_axis_is_dim_in_torch() -> None:
     print("norm, axis=1:", by_numpy.tolist(), "  dim=1:", by_torch.tolist())
     assert by_numpy.tolist() == [3, 6]
     assert by_torch.tolist() == [3, 6]
-
-    by_numpy = array.mean(axis=0)
-    by_torch = x.mean(dim=0)
-    print("mean, axis=0:", by_numpy.tolist(), "  dim=0:", by_torch.tolist())
-    assert by_numpy.tolist() == [2.5, 3, 2]
-    assert by_torch.tolist() == [2.5, 3, 2]
 
     # @ is the matrix product in both: row i times row j.
     print("array @ array.T:", (array @ array.T).tolist())
@@ -459,7 +446,7 @@ def from_numpy_shares_memory_tensor_copies() -> None:
     copied = torch.tensor(array)
     other_type = torch.as_tensor(array, dtype=torch.float32)  # needs a copy
     array[0] = 7
-    print("array[0] = 7, then")
+    print("array = zeros(2), and after array[0] = 7")
     print("from_numpy(array):               ", shared.tolist(), "shares")
     print("tensor(array):                   ", copied.tolist(), "copied")
     print("as_tensor(array, dtype=float32): ", other_type.tolist(), "copied")
@@ -471,7 +458,7 @@ def from_numpy_shares_memory_tensor_copies() -> None:
     shared = x.numpy()
     copied = x.numpy().copy()
     x[0] = 7
-    print("x[0] = 7, then")
+    print("x = zeros(2), and after x[0] = 7")
     print("x.numpy():                       ", shared.tolist(), "shares")
     print("x.numpy().copy():                ", copied.tolist(), "copied")
     assert shared.tolist() == [7, 0]
@@ -480,11 +467,12 @@ def from_numpy_shares_memory_tensor_copies() -> None:
 
 # %%
 def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
-    """Types: the result has the smallest type that holds both kinds.
+    """The result dtype: the higher kind; of one kind, the smallest for both.
 
     Kinds rise from bool to integer to float. Of two kinds the higher one wins,
-    in its own size; of one kind, the smallest type that holds both.
+    in its own size; of one kind, the smallest dtype that holds both.
     """
+    flag = torch.tensor([True], device=device)
     byte = torch.tensor([200], dtype=torch.uint8, device=device)
     signed = torch.tensor([-3], dtype=torch.int8, device=device)
     whole = torch.tensor([3], device=device)  # int64
@@ -492,6 +480,7 @@ def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
     half = single.to(torch.float16)
     brain = single.to(torch.bfloat16)  # 16 bits as well, see Mixed precision
 
+    print("bool True + uint8 200   ", flag + byte)
     print("uint8 200 + uint8 200   ", byte + byte)  # 400 - 256
     print("uint8 200 + int8 -3     ", byte + signed)  # no 8 bits hold both
     print("int64 3 + float16 0.5   ", whole + half)
@@ -499,7 +488,8 @@ def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
     print("float16 0.5 + 2.0       ", half + 2.0)
     print("float16 + bfloat16      ", half + brain)
     print("int64 3 / 2 and 3 // 2  ", whole / 2, whole // 2)
-    assert_close(byte + byte, byte - 56)  # 144, still a uint8
+    assert_close(flag + byte, torch.full_like(byte, 201))
+    assert_close(byte + byte, torch.full_like(byte, 144))
     assert_close(byte + signed, torch.full_like(byte, 197, dtype=torch.int16))
     assert_close(whole + half, half + 3)
     assert (whole + half).dtype == torch.float16
@@ -519,25 +509,25 @@ def einsum_sums_over_letters_that_vanish(device: torch.device) -> None:
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device=device)
     y = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]], device=device)
     product = torch.einsum("ij,jk->ik", x, y)
-    turned = torch.einsum("ij->ji", x)
     of_rows = torch.einsum("ij->i", x)
     outer = torch.einsum("i,j->ij", x[0], x[1])
 
     print("x =", x.tolist())
     print("y =", y.tolist())
-    print("ij,jk->ik of x, y:   ", product.tolist(), "x @ y")
-    print("ij->ji of x:         ", turned.tolist(), "x.T")
-    print("ij->i of x:          ", of_rows.tolist(), "x.sum(dim=1)")
-    print("i,j->ij of x[0], x[1]", outer[0].tolist(), "and so on, outer")
+    print("ij,jk->ik of x, y:    ", product.tolist(), "= x @ y")
+    print("ij->i of x:           ", of_rows.tolist(), "= x.sum(dim=1)")
+    print("i,j->ij of x[0], x[1]:", outer.tolist())
     looped = torch.zeros(2, 2, device=device)
     for i in range(2):
         for k in range(2):
             for j in range(3):
                 looped[i, k] += x[i, j] * y[j, k]
-    assert product.tolist() == [[7, 8], [16, 17]]
     assert_close(product, looped)
-    assert torch.equal(turned, x.T)
+    assert_close(product, x @ y)
+    assert product.tolist() == [[7, 8], [16, 17]]
+    assert_close(of_rows, x.sum(dim=1))
     assert of_rows.tolist() == [6, 15]
+    # Both letters are kept: nothing is summed.
     assert outer.tolist() == [[4, 5, 6], [8, 10, 12], [12, 15, 18]]
 
 
@@ -587,26 +577,20 @@ def autograd_agrees_with_calculus(device: torch.device) -> None:
     x = torch.tensor(1.0, requires_grad=True, device=device)
     f = (x - 2) ** 2
     f.backward()
-    print("f(x) = (x - 2)^2 at x = 1: gradient", x.grad.item(), "  by hand -2")
+    print("f(x) = (x - 2)^2 at x = 1")
+    print("  gradient", x.grad.item())
+    print("  by hand  2 (1 - 2) = -2")
     assert x.grad == -2
-
-    w = torch.tensor([math.pi, 1.0], requires_grad=True, device=device)
-    g = 2 * w[0] * w[1] + w[1] * w[0].cos()
-    g.backward()
-    print("g(w) = 2 w1 w2 + w2 cos(w1)")
-    print(f"  at (pi, 1):   gradient {w.grad[0]:.4f} {w.grad[1]:.4f}", end="")
-    print(f"   by hand 2, 2 pi - 1 = {2 * math.pi - 1:.4f}")
-    by_hand = torch.tensor([2.0, 2 * math.pi - 1], device=device)
-    assert_close(w.grad, by_hand)
 
     # At pi/3 no term vanishes: the sine is 0.866, the cosine 0.5.
     w = torch.tensor([math.pi / 3, 2.0], requires_grad=True, device=device)
     g = 2 * w[0] * w[1] + w[1] * w[0].cos()
     g.backward()
-    first = 4 - 2 * math.sin(math.pi / 3)
+    first = 2 * 2 - 2 * math.sin(math.pi / 3)
     second = 2 * math.pi / 3 + math.cos(math.pi / 3)
-    print(f"  at (pi/3, 2): gradient {w.grad[0]:.4f} {w.grad[1]:.4f}", end="")
-    print(f"   by hand {first:.4f}, {second:.4f}")
+    print("g(w) = 2 w1 w2 + w2 cos(w1) at w = (pi/3, 2)")
+    print(f"  gradient {w.grad[0]:.4f} {w.grad[1]:.4f}")
+    print(f"  by hand  {first:.4f} {second:.4f}")
     assert_close(w.grad, torch.tensor([first, second], device=device))
 
 
@@ -651,8 +635,9 @@ def linear_regression_by_formula_and_by_autograd(device: torch.device) -> None:
     for _ in range(30):
         gradient = 2 / 50 * x.T @ (x @ w - y)
         w = w - 0.1 * gradient
-    print(f"by formula:    w = ({w[0]:.4f}, {w[1]:.4f})", end="")
-    print(f"   loss {F.mse_loss(x @ w, y):.6f}")
+    print("50 points of y = x w + noise, w = (-1, 2)")
+    loss = F.mse_loss(x @ w, y)
+    print(f"by formula:    w = ({w[0]:.4f}, {w[1]:.4f})   loss {loss:.6f}")
 
     v = torch.zeros(2, requires_grad=True, device=device)
     for _ in range(30):
@@ -661,16 +646,20 @@ def linear_regression_by_formula_and_by_autograd(device: torch.device) -> None:
         with torch.no_grad():
             v -= 0.1 * v.grad
         v.grad = None
-    print(f"by autograd:   w = ({v[0]:.4f}, {v[1]:.4f})", end="")
-    print(f"   loss {F.mse_loss(x @ v, y):.6f}")
+    loss = F.mse_loss(x @ v, y)
+    print(f"by autograd:   w = ({v[0]:.4f}, {v[1]:.4f})   loss {loss:.6f}")
     assert_close(v.detach(), w)
 
     # Least squares solves it without steps; 30 steps come close to it.
     best = torch.linalg.pinv(x) @ y
+    lowest = F.mse_loss(x @ best, y)
     print(f"least squares: w = ({best[0]:.4f}, {best[1]:.4f})", end="")
-    print(f"   loss {F.mse_loss(x @ best, y):.6f}, the lowest")
+    print(f"   loss {lowest:.6f}, the lowest")
     assert_close(x.T @ (x @ best - y), torch.zeros_like(w), rtol=0, atol=1e-3)
+    assert 0 < lowest < loss
     assert_close(v.detach(), best, rtol=0, atol=0.05)
+    true_w = torch.tensor([-1.0, 2.0], device=device)
+    assert_close(best, true_w, rtol=0, atol=0.1)
 
 
 # %%
@@ -688,8 +677,9 @@ def linear_regression_by_module_and_optimizer(device: torch.device) -> None:
     w = torch.zeros(2, 1, device=device)
     for _ in range(30):
         w = w - 0.1 * (2 / 50 * x.T @ (x @ w - y))
-    print(f"by hand:    w = ({w[0, 0]:.4f}, {w[1, 0]:.4f})", end="")
-    print(f"   loss {F.mse_loss(x @ w, y):.6f}")
+    loss = F.mse_loss(x @ w, y)
+    print("50 points of y = x w + noise, w = (-1, 2)")
+    print(f"by hand:    w = ({w[0, 0]:.4f}, {w[1, 0]:.4f})   loss {loss:.6f}")
 
     model = nn.Linear(2, 1, bias=False).to(device)
     nn.init.zeros_(model.weight)  # to begin where the other began
@@ -700,8 +690,10 @@ def linear_regression_by_module_and_optimizer(device: torch.device) -> None:
         loss.backward()  # 3. the gradient of each weight
         optimizer.step()  # 4. w -= lr * w.grad
     learnt = model.weight.detach()[0]
-    print(f"by library: w = ({learnt[0]:.4f}, {learnt[1]:.4f})", end="")
-    print(f"   loss {F.mse_loss(model(x), y):.6f}")
+    loss = F.mse_loss(model(x), y)
+    print(
+        f"by library: w = ({learnt[0]:.4f}, {learnt[1]:.4f})   loss {loss:.6f}"
+    )
     assert_close(learnt, w[:, 0])
     assert_close(learnt, true_w[:, 0], rtol=0, atol=0.1)
 
@@ -712,8 +704,8 @@ def single_gradients_have_the_full_gradient_as_mean(
 ) -> None:
     """The gradient of one point is, on average, that of all points.
 
-    Of one point: 2 (x w - y) x. So a step on one point, at random, goes down
-    on average, at 1/50 of the work: stochastic gradient descent.
+    Of one point: 2 (x w - y) x. So a step on one point, at random, is on
+    average the full step, at 1/50 of the work: stochastic gradient descent.
     """
     torch.manual_seed(0)
     x = torch.randn(50, 2, device=device)
@@ -730,9 +722,10 @@ def single_gradients_have_the_full_gradient_as_mean(
     print(f"w.grad, all:           ({w.grad[0]:.3f}, {w.grad[1]:.3f})")
     assert_close(mean, w.grad)
 
-    # The first row by autograd as well.
-    (row,) = torch.autograd.grad((x[0] @ w - y[0]) ** 2, w)
-    assert_close(row, single[0])
+    # Point 0 by autograd as well.
+    w.grad = None
+    ((x[0] @ w - y[0]) ** 2).backward()
+    assert_close(w.grad, single[0])
 
 
 # %%
@@ -761,7 +754,8 @@ def stochastic_descent_leads_after_one_pass(device: torch.device) -> None:
     noise = 0.1 * torch.randn(50, device=device)
     y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
 
-    all_first, one_first, all_last, one_last = [], [], [], []
+    all_first, all_last = [], []
+    one_first, one_last = [], []
     for lr in [0.02, 0.05, 0.1, 0.3, 0.4, 0.5]:
         all_first.append(excess_after(1, x, y, batch_size=50, lr=lr))
         one_first.append(excess_after(1, x, y, batch_size=1, lr=lr))
@@ -773,7 +767,7 @@ def stochastic_descent_leads_after_one_pass(device: torch.device) -> None:
     print(f"all points      {min(all_first):9.6f}   {min(all_last):9.6f}")
     print(f"one at a time   {min(one_first):9.6f}   {min(one_last):9.6f}")
     assert 0 <= min(one_first) < min(all_first) / 10
-    # A single point pulls towards itself, so w never comes to a stop.
+    # Each point has a minimum of its own, so w never comes to a stop.
     assert -1e-6 < min(all_last) < min(one_last) / 2
 
 
@@ -794,9 +788,9 @@ def linear_is_x_times_weight_plus_bias(device: torch.device) -> None:
     x = torch.tensor([[1.0, -2.0, 0.5]], device=device)  # (batch 1, 3)
     y = layer(x)  # (1, 2)
 
-    for name, parameter in layer.named_parameters():
-        print(f"{name:6} {tuple(parameter.shape)}", end="  ")
-        print(f"{parameter.numel()} numbers to learn")
+    print("x =", x.tolist())
+    print("layer.weight.shape", tuple(layer.weight.shape), "6 numbers to learn")
+    print("layer.bias.shape  ", tuple(layer.bias.shape), "  2 numbers to learn")
     print(f"layer(x):             {y[0, 0]:.4f} {y[0, 1]:.4f}")
     by_hand = x @ layer.weight.T + layer.bias
     print(f"x @ weight.T + bias:  {by_hand[0, 0]:.4f} {by_hand[0, 1]:.4f}")
@@ -804,11 +798,6 @@ def linear_is_x_times_weight_plus_bias(device: torch.device) -> None:
     assert layer.bias.shape == (2,)
     assert y.shape == (1, 2)
     assert_close(y, by_hand)
-    for i in range(2):
-        total = layer.bias[i].clone()
-        for j in range(3):
-            total += layer.weight[i, j] * x[0, j]
-        assert_close(y[0, i], total)
 
 
 # %%
@@ -826,6 +815,7 @@ def two_linear_layers_without_activation_are_one(device: torch.device) -> None:
     weight = second.weight @ first.weight  # (2, 3)
     bias = first.bias @ second.weight.T + second.bias  # (2,)
     one = x @ weight.T + bias
+    print("row 0 of 5")
     print(f"two layers:             {two[0, 0]:.4f} {two[0, 1]:.4f}")
     print(f"one layer:              {one[0, 0]:.4f} {one[0, 1]:.4f}")
     assert_close(two, one)
@@ -842,7 +832,7 @@ class SmallNet(nn.Module):
     """Three numbers to two, with four hidden units."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__()  # before any layer is set
         self.hidden = nn.Linear(3, 4)
         self.output = nn.Linear(4, 2)
 
@@ -862,9 +852,9 @@ def a_class_of_nn_module_has_init_and_forward(device: torch.device) -> None:
     model = SmallNet().to(device)
     print(model)
     count = 0
-    for parameter in model.parameters():
+    for parameter in model.parameters():  # two weights, two biases
         count += parameter.numel()
-    print("parameters:", count)
+    print("numbers to learn:", count)
     assert count == 3 * 4 + 4 + 4 * 2 + 2
 
     x = torch.randn(5, 3, device=device)
@@ -879,11 +869,12 @@ def a_class_of_nn_module_has_init_and_forward(device: torch.device) -> None:
 def relu_tanh_sigmoid_silu_gelu_by_formula(
     device: torch.device, figures: Path
 ) -> None:
-    """Five activations are five short formulas: they bend the line.
+    """Activations: relu, tanh, sigmoid, silu and gelu by their formulas.
 
-    P(x) is the share of a normal distribution below x, (1 + erf(x/sqrt2)) / 2.
+    An activation bends a straight line. P(x) is the share of a normal
+    distribution that lies below x, (1 + erf(x / sqrt(2))) / 2.
     """
-    x = torch.linspace(-4, 4, 81, device=device)
+    x = torch.arange(-40, 41, device=device) / 10  # -4.0 to 4.0
     relu = F.relu(x)
     tanh = torch.tanh(x)
     sigmoid = torch.sigmoid(x)
@@ -895,15 +886,13 @@ def relu_tanh_sigmoid_silu_gelu_by_formula(
     assert_close(silu, x / (1 + (-x).exp()))
     assert_close(gelu, x * (1 + (x / math.sqrt(2)).erf()) / 2)
 
-    print("x           -1       0       1   formula")
-    at = [30, 40, 50]  # where x is -1, 0, 1
-    assert_close(x[at], torch.tensor([-1.0, 0, 1], device=device))
-    rows = "{}" + 3 * "{:8.3f}" + "   {}"
-    print(rows.format("relu   ", *relu[at].tolist(), "max(x, 0)"))
-    print(rows.format("tanh   ", *tanh[at].tolist(), "(e^x-e^-x)/(e^x+e^-x)"))
-    print(rows.format("sigmoid", *sigmoid[at].tolist(), "1 / (1 + e^-x)"))
-    print(rows.format("silu   ", *silu[at].tolist(), "x sigmoid(x)"))
-    print(rows.format("gelu   ", *gelu[at].tolist(), "x P(x)"))
+    print("relu max(x, 0)   tanh (e^x - e^-x) / (e^x + e^-x)")
+    print("sigmoid 1 / (1 + e^-x)   silu x sigmoid(x)   gelu x P(x)")
+    print("   x    relu    tanh  sigmoid   silu    gelu")
+    for i in range(20, 61, 10):
+        print(f"{x[i]:4.0f} {relu[i]:7.3f} {tanh[i]:7.3f}", end="")
+        print(f" {sigmoid[i]:7.3f} {silu[i]:7.3f} {gelu[i]:7.3f}")
+    assert x[20:61:10].tolist() == [-2, -1, 0, 1, 2]
 
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     axes.plot(x.tolist(), relu.tolist(), label="relu")
@@ -918,10 +907,11 @@ def relu_tanh_sigmoid_silu_gelu_by_formula(
 
 # %%
 def cross_entropy_is_minus_the_log_probability(device: torch.device) -> None:
-    """`cross_entropy` costs -log(probability); confident and wrong most.
+    """`cross_entropy` is -log of the probability of the right class.
 
-    Of two logits, the class 0 is right: softmax gives it the probability
-    e^z0 / (e^z0 + e^z1), and the loss is log(1 + e^(z1 - z0)).
+    Of two logits z0 and z1, softmax gives class 0 the probability
+    e^z0 / (e^z0 + e^z1). If that class is right, the loss is
+    log(1 + e^(z1 - z0)): most for an answer that is confident and wrong.
     """
     label = torch.tensor([0], device=device)
     right = torch.tensor([[1.0, 0.0]], device=device)  # (batch 1, 2 classes)
@@ -944,17 +934,20 @@ def cross_entropy_is_minus_the_log_probability(device: torch.device) -> None:
     assert math.isclose(loss_disaster, math.log(1 + math.exp(5)), rel_tol=1e-4)
 
     probability = right.softmax(dim=1)[0, 0]
-    print(f"by hand: softmax gives 1, 0 the probability {probability:.4f}")
-    print(f"         -log of it is {-probability.log():.4f}")
+    print(
+        f"logits 1, 0: softmax gives class 0 the probability {probability:.4f}"
+    )
+    print(f"             -log of it is {-probability.log():.4f}")
     assert_close(loss_right, -probability.log())
 
 
 # %%
 def mse_l1_and_huber_by_formula(device: torch.device) -> None:
-    """Losses of numbers: `mse_loss` punishes the far one more than `l1_loss`.
+    """Of an error of 5 and one of 1, the 5 weighs most in `mse_loss`.
 
-    Huber is e^2 / 2 up to an error of 1, |e| - 1/2 beyond it: outliers, which
-    are points far off, pull less than with squares.
+    An error e counts e^2 in `mse_loss` and |e| in `l1_loss`. In `huber_loss`
+    it counts e^2 / 2 up to an error of 1 and |e| - 1/2 beyond it: outliers,
+    which are points far off, pull less than with squares.
     """
     guess = torch.tensor([1.0, 5.0], device=device)
     target = torch.tensor([0.0, 0.0], device=device)
@@ -963,9 +956,9 @@ def mse_l1_and_huber_by_formula(device: torch.device) -> None:
     huber = F.huber_loss(guess, target)
 
     print("guesses 1 and 5, both targets 0")
-    print("mse_loss:  ", mse.item(), "= (1 + 25) / 2")
-    print("l1_loss:   ", l1.item(), " = (1 + 5) / 2")
-    print("huber_loss:", huber.item(), " = (0.5 + 4.5) / 2")
+    print("mse_loss:  ", mse.item(), "= (1 + 25) / 2, 25 times as much")
+    print("huber_loss:", huber.item(), " = (0.5 + 4.5) / 2, 9 times as much")
+    print("l1_loss:   ", l1.item(), " = (1 + 5) / 2, 5 times as much")
     assert mse == (1**2 + 5**2) / 2
     assert l1 == (1 + 5) / 2
     assert huber == (1**2 / 2 + (5 - 0.5)) / 2
@@ -980,7 +973,7 @@ def momentum_adds_up_gradients(device: torch.device) -> None:
     """
     w = torch.tensor(0.0, requires_grad=True, device=device)
     optimizer = torch.optim.SGD([w], lr=1.0, momentum=0.9)
-    print("step   w moves by")
+    print("step   w moves by   (slope 1, lr 1, momentum 0.9)")
     for step in range(5):
         before = w.item()
         optimizer.zero_grad()
@@ -1031,58 +1024,55 @@ def a_scheduler_changes_the_rate_each_epoch(device: torch.device) -> None:
 
 
 # %%
-def distances_to_least_squares(
-    device: torch.device, sets: int, falling: bool
-) -> Tensor:
-    """Return for each data set how far 20 epochs of single points end."""
-    x = torch.randn(20, sets, 2, device=device)  # 20 points of each set
-    noise = 0.5 * torch.randn(20, sets, device=device)
-    y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
-    w = torch.zeros(sets, 2, requires_grad=True, device=device)
+def farthest_in_last_epoch(x: Tensor, y: Tensor, falling: bool) -> float:
+    """Return how far w is from least squares, at most, in epoch 10."""
+    w = torch.zeros(2, requires_grad=True, device=x.device)
     optimizer = torch.optim.SGD([w], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
-    for _ in range(20):
-        for point in range(20):
-            error = (x[point] * w).sum(dim=1) - y[point]  # (sets,)
-            loss = (error**2).sum()  # each set has a w of its own
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    best = torch.linalg.pinv(x) @ y
+    for _ in range(10):
+        farthest = 0.0  # begins anew in each epoch
+        for i in range(len(x)):
+            loss = (x[i] @ w - y[i]) ** 2
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            distance = torch.linalg.vector_norm(w.detach() - best).item()
+            farthest = max(farthest, distance)
         if falling:
             scheduler.step()
-    best = torch.linalg.pinv(x.transpose(0, 1)) @ y.T[:, :, None]
-    return torch.linalg.vector_norm(w.detach() - best[:, :, 0], dim=1)
+    return farthest
 
 
 def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
-    """A scheduler ends the noise of single points: w comes to a stop.
+    """A learning rate that falls to 0 ends nearer the minimum.
 
-    Linear regression, one point a step, 30 data sets of 20 noisy points. At a
-    constant rate w keeps moving about the least squares.
+    Linear regression, one point a step, 20 noisy points. Each point pulls w to
+    a minimum of its own; at a constant rate w keeps moving between them.
     """
     torch.manual_seed(0)
-    constant = distances_to_least_squares(device, sets=30, falling=False)
-    torch.manual_seed(0)
-    falling = distances_to_least_squares(device, sets=30, falling=True)
-    nearer = (falling < constant).sum().item()
-    print("distance of w from least squares after 20 epochs, mean of 30 sets")
-    print(f"lr 0.1 throughout:               {constant.mean():.4f}")
-    print(f"lr 0.1 falling (cosine) to 0:    {falling.mean():.4f}")
-    print("nearer with the falling rate:   ", nearer, "of 30")
-    assert 0 < falling.mean() < constant.mean() / 4
-    assert nearer >= 25
+    x = torch.randn(20, 2, device=device)
+    noise = 0.5 * torch.randn(20, device=device)
+    y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
+
+    constant = farthest_in_last_epoch(x, y, falling=False)
+    falling = farthest_in_last_epoch(x, y, falling=True)
+    print("largest distance of w from least squares in the last of 10 epochs")
+    print(f"lr 0.1 throughout:               {constant:.4f}")
+    print(f"lr 0.1 falling (cosine) to 0:    {falling:.4f}")
+    assert 0 < falling < constant / 3
+    assert constant < 2  # w began at a distance of about sqrt(1 + 4)
 
 
 # %%
-def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor, steps: int):
-    """Train `model` on all points in each step; the rate falls to 0."""
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor) -> Tensor:
+    """Train `model` for 120 steps on all points; return what it has learnt."""
+    for _ in range(120):
         loss = F.mse_loss(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        scheduler.step()
+    return model(x).detach()
 
 
 class WaveNet(nn.Module):
@@ -1102,45 +1092,44 @@ class WaveNet(nn.Module):
 
 
 def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
-    device: torch.device, figures: Path, *, steps: int, at_most: float
+    device: torch.device, figures: Path
 ) -> None:
     """Adam and momentum fit a wave in the steps in which SGD does not.
 
-    y = 4 sin(pi x) cos(6 pi x^2) at 200 points. The waves get shorter to the
-    right, and are learnt last there. SGD and momentum have the same rate. With
-    this seed. `at_most` is the share of error that may be left at the right.
+    y = 4 sin(pi x) cos(4 pi x^2) at 100 points, 120 steps on all of them. Each
+    optimizer has a rate near its own best of several that were tried.
     """
-    x = torch.linspace(0, 1, 200, device=device)[:, None]  # (200, 1)
-    y = 4 * (math.pi * x).sin() * (6 * math.pi * x**2).cos()
+    x = torch.linspace(0, 1, 100, device=device)[:, None]  # (100, 1)
+    y = 4 * (math.pi * x).sin() * (4 * math.pi * x**2).cos()
     torch.manual_seed(0)
     sgd = WaveNet().to(device)
     momentum = copy.deepcopy(sgd)  # all three begin with the same weights
     adam = copy.deepcopy(sgd)
-    optim = torch.optim
-    fit_wave(sgd, optim.SGD(sgd.parameters(), lr=0.04), x, y, steps)
-    faster = optim.SGD(momentum.parameters(), lr=0.04, momentum=0.9)
-    fit_wave(momentum, faster, x, y, steps)
-    fit_wave(adam, optim.Adam(adam.parameters(), lr=0.03), x, y, steps)
+    optimizer = torch.optim.SGD(sgd.parameters(), lr=0.12)
+    by_sgd = fit_wave(sgd, optimizer, x, y)
+    optimizer = torch.optim.SGD(momentum.parameters(), lr=0.03, momentum=0.9)
+    by_momentum = fit_wave(momentum, optimizer, x, y)
+    optimizer = torch.optim.Adam(adam.parameters(), lr=0.01)
+    by_adam = fit_wave(adam, optimizer, x, y)
+
+    sgd_error = F.mse_loss(by_sgd, y)
+    momentum_error = F.mse_loss(by_momentum, y)
+    adam_error = F.mse_loss(by_adam, y)
+    print("mean squared error after 120 steps")
+    print(f"always 0: {(y**2).mean():.4f}   SGD:  {sgd_error:.4f}")
+    print(f"momentum: {momentum_error:.4f}   Adam: {adam_error:.4f}")
+    assert 0 < momentum_error < sgd_error / 3
+    assert 0 < adam_error < sgd_error / 3
+    assert sgd_error < (y**2).mean() / 2  # it learns, only more slowly
 
     figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
-    axes.plot(x[:, 0].tolist(), y[:, 0].tolist(), "k.", label="points")
-    errors = torch.zeros(3, device=device)
-    with torch.no_grad():
-        for row, model in enumerate([sgd, momentum, adam]):
-            errors[row] = F.mse_loss(model(x), y)
-            axes.plot(x[:, 0].tolist(), model(x)[:, 0].tolist())
-        right_end = F.mse_loss(adam(x[170:]), y[170:])
-    axes.set(xlabel="x", ylabel="y", title="black: wanted")
+    axes.plot(x.tolist(), y.tolist(), "k.", label="y")
+    axes.plot(x.tolist(), by_sgd.tolist(), label="SGD")
+    axes.plot(x.tolist(), by_momentum.tolist(), label="momentum")
+    axes.plot(x.tolist(), by_adam.tolist(), label="Adam")
+    axes.set(xlabel="x", ylabel="y", title="a wave, fitted in 120 steps")
+    axes.legend()
     save_figure(figure, "tour_wave", figures)
-    print(f"mean squared error after {steps} steps, always 0: ", end="")
-    print(f"{(y**2).mean():.4f}")
-    print(f"SGD {errors[0]:.4f}, momentum {errors[1]:.4f}, Adam", end=" ")
-    print(f"{errors[2]:.4f}")
-    print(f"points 170 to 199 by Adam: {right_end:.4f}", end="")
-    print(f", always 0: {(y[170:] ** 2).mean():.4f}")
-    assert errors[2] < errors[0] / 4 < (y**2).mean() / 4
-    assert errors[1] < errors[0] / 2
-    assert right_end < at_most * (y[170:] ** 2).mean()
 
 
 # %%
@@ -1196,13 +1185,13 @@ def kernels_blur_find_edges_and_sharpen(
     assert_close(edges, image - blurred, rtol=0, atol=2e-3)
     assert_close(sharp, image + edges, rtol=0, atol=2e-3)
 
-    # How rough: the mean difference between a pixel and its neighbour.
+    # How rough: the mean difference between a pixel and its right neighbour.
     rough_image = image.diff().abs().mean()
     rough_blurred = blurred.diff().abs().mean()
     rough_sharp = sharp.diff().abs().mean()
-    print(f"blur:  kernel sums to {blur.sum():.0f}, so grey stays as grey")
-    print(f"edges: kernel sums to {(same - blur).sum():.0f}, so even grey is 0")
-    print(f"neighbouring pixels differ by {rough_image:.3f}, ", end="")
+    print(f"blur:  kernel sums to {blur.sum():.0f}, an even grey stays")
+    print(f"edges: kernel sums to {(same - blur).sum():.0f}, an even grey is 0")
+    print(f"a pixel and its right neighbour differ by {rough_image:.3f},")
     print(f"blurred by {rough_blurred:.3f}, sharp by {rough_sharp:.3f}")
     assert_close(kernels.sum(dim=(1, 2)).cpu(), torch.tensor([1.0, 0, 1]))
     assert rough_blurred < 0.7 * rough_image
@@ -1231,8 +1220,8 @@ def conv2d_maps_3_channels_to_16(device: torch.device) -> None:
     print("Conv2d(3, 16, 5)       ", tuple(layer(images).shape))
     print("  ... padding=2        ", tuple(padded(images).shape))
     print("  ... and stride=2     ", tuple(stepped(images).shape))
-    print("weight", tuple(layer.weight.shape), "  bias", end=" ")
-    print(tuple(layer.bias.shape))
+    print("layer.weight           ", tuple(layer.weight.shape))
+    print("layer.bias             ", tuple(layer.bias.shape))
     assert layer(images).shape == (2, 16, 28 - 5 + 1, 32 - 5 + 1)
     assert padded(images).shape == (2, 16, 28, 32)
     assert stepped(images).shape == (2, 16, (28 + 4 - 5) // 2 + 1, 16)
@@ -1291,6 +1280,7 @@ def batch_size_cuts_a_dataset_into_batches(device: torch.device) -> None:
     """
     numbers = torch.arange(8.0)
     data = torch.utils.data.TensorDataset(numbers, 10 * numbers)
+    print("8 samples, batch_size=3")
     sizes = []
     for x, y in DataLoader(data, batch_size=3):
         x = x.to(device)
@@ -1345,9 +1335,10 @@ class Doubles(Dataset):
 def num_workers_fetch_in_other_processes(workers: int) -> None:
     """With `num_workers` samples are fetched in processes of their own.
 
-    A worker may be a new Python that imports your script. So in a copy of this
-    all that runs stands under `if __name__ == "__main__":`, as at the end of
-    this file, or each worker would begin the whole program once more.
+    A worker may be a new Python that imports your script. So all that runs
+    stands under `if __name__ == "__main__":`, as at the end of this file, or
+    each worker would begin the whole program once more. With --tiny there is
+    no worker: to import torch in one takes seconds.
     """
     # "spawn" is what Windows and macOS do: a new Python for each worker.
     start = {"multiprocessing_context": "spawn"} if workers else {}
@@ -1359,13 +1350,13 @@ def num_workers_fetch_in_other_processes(workers: int) -> None:
         makers |= set(processes.tolist())
     print("num_workers:", workers)
     print("numbers:    ", numbers)
-    print("made by", len(makers), "process(es), this one among them:", end=" ")
-    print(os.getpid() in makers)
+    print("some were made in this process:", os.getpid() in makers)
+    print("a script with workers ends with")
+    print('    if __name__ == "__main__":')
+    print("        main()")
     assert numbers == [0, 2, 4, 6, 8, 10, 12, 14]  # in order all the same
     assert len(makers) == max(workers, 1)
     assert (os.getpid() in makers) == (workers == 0)
-    print('if __name__ == "__main__":')
-    print("    main()  # what a script with workers must end with")
 
 
 # %% [markdown]
@@ -1409,11 +1400,13 @@ def the_net_gives_ten_logits_an_image(device: torch.device) -> None:
 
     print("images", tuple(images.shape), " labels", tuple(labels.shape))
     print("logits", tuple(logits.shape), " parameters", f"{count:,}")
+    print(f"largest logit in size {logits.abs().max():.3f}")
     print(f"loss before training {loss:.3f}, log(10) = {math.log(10):.3f}")
     assert images.shape == (100, 1, 28, 28)
     assert labels.unique().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert logits.shape == (100, 10)
     assert count == (25 * 8 + 8) + (25 * 8 * 16 + 16) + (784 * 10 + 10)
+    assert 0 < logits.abs().max() < 0.5
     assert abs(loss - math.log(10)) < 0.1
 
 
@@ -1474,9 +1467,10 @@ def train_on_some_fonts_and_score_on_others(
     test = accuracy(model, last_images, last_labels)
     assert not model.training
     print("accuracy, the share of right answers")
-    print(f"before training: {before:.3f}, by luck 0.1")
-    print(f"fonts of the training: {seen:.3f}")
-    print(f"validation, other fonts: {validation:.3f}, test: {test:.3f}")
+    print(f"before training:         {before:.3f}, by guessing 0.1")
+    print(f"fonts of the training:   {seen:.3f}")
+    print(f"validation, other fonts: {validation:.3f}")
+    print(f"test, other fonts:       {test:.3f}")
     assert 0 <= before < 0.3
     assert 0.7 < seen <= 1
     assert 0.3 < validation < seen
@@ -1498,15 +1492,13 @@ def eval_and_no_grad_before_predicting(device: torch.device) -> None:
     model.train()
     first = model(image)
     second = model(image)
-    print(f"train mode: logit 0 is {first[0, 0]:.4f}", end="")
-    print(f", then {second[0, 0]:.4f}")
+    print(f"train mode: logit 0 {first[0, 0]:.4f}, then {second[0, 0]:.4f}")
     assert not torch.allclose(first, second, atol=1e-3)
 
     model.eval()
     first = model(image)
     second = model(image)
-    print(f"eval mode:  logit 0 is {first[0, 0]:.4f}", end="")
-    print(f", then {second[0, 0]:.4f}")
+    print(f"eval mode:  logit 0 {first[0, 0]:.4f}, then {second[0, 0]:.4f}")
     assert_close(first, second)
     print("eval mode:  requires_grad is", first.requires_grad)
     assert first.requires_grad
@@ -1538,11 +1530,12 @@ def save_and_load_a_state_dict(device: torch.device) -> None:
     assert not torch.allclose(loaded.eval()(images), model(images))
     loaded.load_state_dict(state)  # changes `loaded`; do not assign the result
     loaded.eval()
-    print("saved:  logits of image 0", end=" ")
-    print(f"{model(images)[0, 0]:.4f} {model(images)[0, 1]:.4f} ...")
-    print("loaded: logits of image 0", end=" ")
-    print(f"{loaded(images)[0, 0]:.4f} {loaded(images)[0, 1]:.4f} ...")
-    assert_close(loaded(images), model(images))
+    before = model(images)  # logits (5, 10)
+    after = loaded(images)
+    print("two of the logits of image 0")
+    print(f"the model that was saved: {before[0, 0]:.4f} {before[0, 1]:.4f}")
+    print(f"the one that loaded it:   {after[0, 0]:.4f} {after[0, 1]:.4f}")
+    assert_close(after, before)
     assert list(state) == list(model.state_dict())
 
 
@@ -1551,7 +1544,9 @@ def predict_image(model: nn.Module, path: Path) -> tuple[int, float]:
     """Return the class and its probability of one image file."""
     device = next(model.parameters()).device
     grey = Image.open(path).convert("L").resize((28, 28))  # one byte a pixel
-    image = torch.from_numpy(np.array(grey)) / 255  # (28, 28), as in training
+    image = torch.from_numpy(np.array(grey)) / 255  # (28, 28), in 0..1
+    if image.mean() > 0.5:  # dark ink on white paper
+        image = 1 - image  # in training the ink was white
     batch = image[None, None].to(device)  # (1, 1, 28, 28)
     model.eval()
     with torch.no_grad():
@@ -1563,10 +1558,10 @@ def predict_image(model: nn.Module, path: Path) -> tuple[int, float]:
 def predict_one_image_of_your_own(
     device: torch.device, *, count: int = 2000, epochs: int = 3
 ) -> None:
-    """Read a PNG as the training images were made, add a batch, predict.
+    """Read a PNG as the training images were, add the batch dim, predict.
 
-    White ink on black, about as large as there. Of dark ink on white paper
-    take 1 - image. The font of the drawn digit was in no training.
+    White ink on black, or dark ink on white paper; the digit about as large as
+    those of the training. The font drawn here was in no training.
     """
     torch.manual_seed(0)
     model = Net().to(device)
@@ -1575,17 +1570,22 @@ def predict_one_image_of_your_own(
 
     fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
     font = ImageFont.truetype(str(fonts / "cmr10.ttf"), size=26)
-    picture = Image.new("L", (28, 28))  # black
-    draw = ImageDraw.Draw(picture)
-    draw.text((14, 14), "4", fill=255, font=font, anchor="mm")
+    picture = Image.new("L", (28, 28), 0)  # black
+    ImageDraw.Draw(picture).text((14, 14), "4", 255, font, anchor="mm")
+    paper = Image.new("L", (28, 28), 255)  # white
+    ImageDraw.Draw(paper).text((14, 14), "4", 0, font, anchor="mm")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "four.png")
-        picture.save(path)
-        label, probability = predict_image(model, path)
-    print('four.png, a "4" in Computer Modern')
-    print(f"predicted: {label}, probability {probability:.3f}")
+        picture.save(Path(folder, "four.png"))
+        label, probability = predict_image(model, Path(folder, "four.png"))
+        paper.save(Path(folder, "paper.png"))
+        again, same = predict_image(model, Path(folder, "paper.png"))
+    print('a "4" in Computer Modern')
+    print(f"white on black, predicted: {label}, probability {probability:.3f}")
+    print(f"black on white, predicted: {again}, probability {same:.3f}")
     assert label == 4
     assert 0.2 < probability <= 1
+    assert again == 4
+    assert math.isclose(same, probability, rel_tol=0.01)
 
     # The same by hand from the picture that was never a file.
     pixels = torch.tensor(list(picture.tobytes()), dtype=torch.float32)
@@ -1611,11 +1611,9 @@ def float16_has_digits_bfloat16_has_range(device: torch.device) -> None:
     x = torch.tensor([70_000.0, 1e-8, 257.0, 1.001], device=device)
     half = x.to(torch.float16)
     brain = x.to(torch.bfloat16)
-    print("float32     70000    1e-08   257   1.001")
-    print(f"float16  {half[0]:8.5g} {half[1]:8.2g}", end="")
-    print(f" {half[2]:5.4g} {half[3]:7.5g}")
-    print(f"bfloat16 {brain[0]:8.5g} {brain[1]:8.2g}", end="")
-    print(f" {brain[2]:5.4g} {brain[3]:7.5g}")
+    print("float32  [70000.0, 1e-08, 257.0, 1.001]")
+    print("float16 ", half.tolist())
+    print("bfloat16", brain.tolist())
     assert half[0].isinf()
     assert half[1] == 0
     assert half[2] == 257
@@ -1624,8 +1622,8 @@ def float16_has_digits_bfloat16_has_range(device: torch.device) -> None:
     assert 0 < brain[1] < 1.1e-8
     assert brain[2] == 256
     assert brain[3] == 1
-    print("largest numbers:", torch.finfo(torch.float16).max, "and", end=" ")
-    print(f"{torch.finfo(torch.bfloat16).max:.2e}")
+    print("largest float16: ", torch.finfo(torch.float16).max)
+    print("largest bfloat16:", torch.finfo(torch.bfloat16).max)
     assert torch.finfo(torch.float16).max == 65504
     assert torch.finfo(torch.bfloat16).max > 3e38
 
@@ -1648,11 +1646,11 @@ def autocast_picks_a_dtype_for_each_operation(
         loss = F.cross_entropy(logits, labels)
     loss.backward()  # outside; it knows the type of each operation
 
-    print("input  ", x.dtype)
-    print("logits ", logits.dtype)
-    print("loss   ", loss.dtype)
-    print("weight ", layer.weight.dtype, "  its gradient", end=" ")
-    print(layer.weight.grad.dtype)
+    print("input   ", x.dtype)
+    print("logits  ", logits.dtype)
+    print("loss    ", loss.dtype)
+    print("weight  ", layer.weight.dtype)
+    print("gradient", layer.weight.grad.dtype)
     assert x.dtype == torch.float32
     assert logits.dtype == half
     assert loss.dtype == torch.float32
@@ -1672,11 +1670,12 @@ def grad_scaler_scales_skips_and_goes_on() -> None:
     The loss times scale gives gradients times scale, divided before the step.
     Too large a scale gives inf: no step, and half the scale. On the CPU.
     """
+    # Backward passes `half`, so the gradient is a float16 on its way to w.
     w = torch.zeros((), requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=1.0)
     (w.half().float() * 1e-8).backward()
     print("no scaler, slope 1e-08: gradient", w.grad.item())
-    assert w.grad == 0  # it went through float16, whose least number is 6e-8
+    assert w.grad == 0  # the least float16 above 0 is 6e-8
 
     scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
     optimizer.zero_grad()
@@ -1752,23 +1751,23 @@ def mixed_precision_ends_at_the_same_loss(
 
 # %%
 def amp_trains_the_net_on_font_digits(
-    device: torch.device, net: type, dtype: torch.dtype, count: int
+    device: torch.device, net: type, dtype: torch.dtype
 ) -> None:
     """The flag `--amp` trains the net of chapter 5 in mixed precision.
 
-    `net` is that class, `dtype` float32 without the flag. The loop has three
-    more lines than the one of chapter 5: autocast, scale, update.
+    `net` is that class, `dtype` float32 without the flag. Beside the loop of
+    chapter 5: model and loss stand under autocast, the scaler scales the loss,
+    makes the step, and updates its scale.
     """
     torch.manual_seed(0)
-    images, labels = font_digits("train", count)
-    new_images, new_labels = font_digits("validation", 500)
+    images, labels = font_digits("train", 400)
     model = net().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
     model.train()
     for _ in range(4):
-        for chosen in torch.randperm(count).split(32):
+        for chosen in torch.randperm(400).split(32):
             x = images[chosen].to(device)
             with mixed:
                 logits = model(x)
@@ -1781,13 +1780,13 @@ def amp_trains_the_net_on_font_digits(
 
     model.eval()
     with torch.no_grad(), mixed:
-        logits = model(new_images.to(device))
-    right = logits.argmax(dim=1).cpu() == new_labels
-    print("logits in", logits.dtype, " (with --amp 16 bits)")
-    print(f"accuracy on fonts never seen: {right.float().mean():.3f}")
+        logits = model(images.to(device))
+    right = logits.argmax(dim=1).cpu() == labels
+    print("logits:", logits.dtype, "  (16 bits with --amp)")
+    print(f"accuracy on the training images: {right.float().mean():.3f}")
     assert logits.dtype == dtype
     assert not model.training
-    assert 0.42 < right.float().mean() <= 1
+    assert 0.6 < right.float().mean() <= 1
 
 
 # %% [markdown]
@@ -1815,7 +1814,7 @@ def mistakes_with_shapes_that_stop(device: torch.device) -> None:
 
 # %%
 def mistakes_with_dims_that_stop() -> None:
-    """A ragged list is no tensor, and a row has no dim 1; on the CPU."""
+    """Rows of unequal length are no tensor, and a row has no dim 1."""
     with caught(ValueError, "expected sequence of length 2"):
         torch.tensor([[1, 2], [3, 4, 5]])
     x = torch.tensor([[1, 2, 0], [3, 4, 5]])  # right: pad it
@@ -1847,7 +1846,7 @@ def mistake_n_by_1_minus_n_is_n_by_n(device: torch.device) -> None:
 
 # %%
 def mistake_view_where_permute_was_meant(device: torch.device) -> None:
-    """`view` does not turn an image: colours of one pixel become a column.
+    """`view` does not turn an image: its red channel gets other colours.
 
     Files have (height, width, channels), models want channels first.
     """
@@ -1928,7 +1927,7 @@ def mistakes_with_whole_numbers_and_if_that_stop(device: torch.device) -> None:
 
 # %%
 def mistakes_with_integers_that_are_silent(device: torch.device) -> None:
-    """Integers: bytes wrap at 256, and a written fraction is cut off."""
+    """Integers: bytes wrap at 256, and an assigned fraction is cut off."""
     pixels = torch.tensor([200, 100], dtype=torch.uint8, device=device)
     wrong = pixels + 100
     right = pixels.float() + 100
@@ -2087,7 +2086,7 @@ def mistake_zero_grad_forgotten(device: torch.device) -> None:
 
 # %%
 def mistakes_with_layers_that_stop(device: torch.device) -> None:
-    """Layers: channels first, call the loss, a list of parameters."""
+    """Layers: channels first, make a loss and call it, parameters anew."""
     images = torch.zeros(2, 32, 30, 3, device=device)  # channels last
     layer = nn.Conv2d(3, 16, 3).to(device)
     with caught(RuntimeError, "to have 3 channels, but got 32 channels"):
@@ -2183,24 +2182,6 @@ def mistake_clipping_before_unscale() -> None:
     print(f"right: unscale_, clip_grad_norm_, step:   length {right:.6f}")
     assert math.isclose(wrong, 1 / 1024, rel_tol=1e-3)
     assert math.isclose(right, 1, rel_tol=1e-3)
-
-
-# %%
-def mistake_a_square_overflows_in_float16(device: torch.device) -> None:
-    """float16 ends at 65504: 300 squared is inf; bfloat16 or float32 hold it.
-
-    300 and 90000 have more digits than bfloat16 has: 90000 becomes 90112.
-    """
-    x = torch.tensor(300.0, device=device)
-    wrong = x.to(torch.float16) ** 2
-    right = x.to(torch.float16).float() ** 2
-    rough = x.to(torch.bfloat16) ** 2
-    print("x.to(torch.float16) ** 2:               ", wrong.item())
-    print("right: x.to(torch.float16).float() ** 2:", right.item())
-    print("x.to(torch.bfloat16) ** 2:              ", rough.item())
-    assert wrong.isinf()
-    assert right.item() == 90_000
-    assert rough.item() == 90_112
 
 
 # %%
@@ -2485,11 +2466,7 @@ def main() -> None:
             momentum_adds_up_gradients: here,
             a_scheduler_changes_the_rate_each_epoch: here,
             a_falling_rate_ends_nearer_the_minimum: here,
-            adam_and_momentum_fit_a_wave_plain_sgd_does_not: {
-                **drawn,
-                "steps": 200 if args.tiny else 500,
-                "at_most": 2.0 if args.tiny else 0.5,
-            },
+            adam_and_momentum_fit_a_wave_plain_sgd_does_not: drawn,
             convolution_is_a_weighted_sum_at_each_place: here,
             kernels_blur_find_edges_and_sharpen: drawn,
             conv2d_maps_3_channels_to_16: here,
@@ -2527,7 +2504,6 @@ def main() -> None:
                 **here,
                 "net": Net,
                 "dtype": half if args.amp else torch.float32,
-                "count": 600,
             },
         },
         "Mistakes": {
@@ -2550,7 +2526,6 @@ def main() -> None:
             mistake_a_kernel_by_hand_keeps_a_random_bias: here,
             mistakes_with_half_precision_that_stop: {},
             mistake_clipping_before_unscale: {},
-            mistake_a_square_overflows_in_float16: here,
         },
     }
     run(chapters, args)
