@@ -116,6 +116,11 @@ BREAKINGS = [
         "torch.where(x < 0, 0.0, x)",
         "torch.where(x > 0, x, 0.0)",
     ),
+    (
+        "activations_bend_a_straight_line",
+        "tanh = 2 / (1 + (-2 * x).exp()) - 1",
+        "tanh = (x.exp() - (-x).exp()) / (x.exp() + (-x).exp())",
+    ),
     ("activations_bend_a_straight_line", "silu = x /", "silu = 1 /"),
     ("he_initialization_keeps_the_signal", "x = y.relu()", "x = y"),
     (
@@ -145,6 +150,11 @@ BREAKINGS = [
         "if self.p == 1:",
         "if self.p == 2:",
     ),
+    (
+        "dropout_zeroes_some_and_scales_the_rest",
+        "return x * 0\n",
+        "return torch.zeros_like(x)\n",
+    ),
     ("dropout_zeroes_some_and_scales_the_rest", "    hand.eval()\n", ""),
     (
         "batch_norm_uses_running_statistics_in_eval_mode",
@@ -160,6 +170,11 @@ BREAKINGS = [
         "batch_norm_uses_running_statistics_in_eval_mode",
         "(1 - 0.9**5)",
         "(1 - 0.9**4)",
+    ),
+    (
+        "batch_norm_uses_running_statistics_in_eval_mode",
+        "y = layer.eval()(one)",
+        "y = layer.eval()(0 * one)",
     ),
     ("layer_norm_normalizes_each_sample", "x - x.mean(-1, keepdim=True)", "x"),
     (
@@ -234,6 +249,11 @@ BREAKINGS = [
         "(places * y).sum()",
         "y.sum()",
     ),
+    (
+        "embedding_picks_rows_of_its_weight",
+        "torch.tensor([-1])",
+        "torch.tensor([4])",
+    ),
     ("embedding_picks_rows_of_its_weight", ", padding_idx=3)", ")"),
     (
         "gru_reads_from_left_to_right",
@@ -262,6 +282,11 @@ BREAKINGS = [
         "pack_padded_sequence_skips_the_padding",
         "torch.tensor([5, 2])",
         "torch.tensor([5, 3])",
+    ),
+    (
+        "pack_padded_sequence_skips_the_padding",
+        "ends = lengths.flip(0)",
+        "ends = lengths",
     ),
     (
         "attention_is_a_weighted_mean_of_values",
@@ -374,6 +399,12 @@ BREAKINGS = [
         "    model",
     ),
     (
+        "lora_trains_a_small_correction",
+        "new_empty(rank, layer.in_features)",
+        "new_empty(layer.out_features, layer.in_features)[:rank]",
+        "RuntimeError",
+    ),
+    (
         "a_model_takes_several_inputs",
         "torch.cat([maps, table]",
         "torch.cat([maps, 0 * table]",
@@ -408,6 +439,11 @@ BREAKINGS = [
         "summary_counts_parameters_and_flops",
         "                seen.add(parameter)\n",
         "",
+    ),
+    (
+        "summary_counts_parameters_and_flops",
+        "        summarize(model, tokens.float())",
+        "        summarize(model, tokens)",
     ),
     (
         "a_model_on_meta_has_shapes_and_no_memory",
