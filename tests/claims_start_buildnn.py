@@ -184,13 +184,18 @@ BREAKINGS = [
     ),
     (
         "residual_blocks_need_a_scale_to_train_at_depth",
-        "DeepNetwork(deep, 1, deep**-0.5)",
-        "DeepNetwork(deep, 1, 1)",
+        "scaled = fit_a_sine(DeepNetwork(deep, 1, deep**-0.5)",
+        "scaled = fit_a_sine(DeepNetwork(deep, 1, 1)",
     ),
     (
         "residual_blocks_need_a_scale_to_train_at_depth",
         "DeepNetwork(deep, 0, 1)",
-        "DeepNetwork(20, 0, 1)",
+        "DeepNetwork(deep, 1, deep**-0.5)",
+    ),
+    (
+        "residual_blocks_need_a_scale_to_train_at_depth",
+        "scaled = growth(1, 20**-0.5)",
+        "scaled = growth(1, 1)",
     ),
     (
         "residual_blocks_need_a_scale_to_train_at_depth",
