@@ -512,8 +512,8 @@ def export_saves_a_model_without_its_class() -> None:
 def the_last_layer_gives_logits(device: torch.device) -> None:
     """Logits may be negative: softmax makes them probabilities, not a ReLU.
 
-    softmax(x) = exp(x) / sum of exp(x). The gradient of cross-entropy with
-    respect to the logits is softmax(logits) - one_hot(label).
+    softmax(x) = exp(x) / sum of exp(x). Cross-entropy is -log(p), p that of the
+    label; its gradient by the logits is softmax(logits) - one_hot(label).
     """
     logits = torch.tensor([[2.0, -1.0, -3.0]], device=device)  # (1, classes)
     logits.requires_grad_()
@@ -536,7 +536,7 @@ def the_last_layer_gives_logits(device: torch.device) -> None:
 
     logits.grad = None
     F.cross_entropy(logits.relu(), label).backward()
-    print("after a ReLU      ", rounded(logits.grad))
+    print("with a ReLU before", rounded(logits.grad))
     # A logit below 0 gets no gradient: nothing here raises that of label 2.
     assert logits.grad[0, 0] > 0.7
     assert logits.grad[0, 1] == 0
@@ -712,7 +712,8 @@ def dropout_zeroes_some_and_scales_the_rest() -> None:
 class HandBatchNorm2d(nn.Module):
     """Each channel gets mean 0 and variance 1, over batch and image.
 
-    In training an empty batch is refused, too; torch lets it pass.
+    Channels are the images that a sample is made of, such as its red one. In
+    training an empty batch is refused, too; torch lets it pass.
     """
 
     def __init__(self, channels, eps=1e-5, momentum=0.1):
@@ -766,7 +767,6 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
     assert_close(layer.running_mean, x.mean(dim=(0, 2, 3)) * (1 - 0.9**5))
     assert_close(hand.running_mean, layer.running_mean)
     assert_close(hand.running_var, layer.running_var)
-    assert hand.num_batches_tracked == layer.num_batches_tracked == 5
 
     hand.eval()
     layer.eval()
@@ -774,20 +774,23 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
     print(f"eval mode:     mean {y.mean():.2f}, std {y.std():.2f}")
     assert_close(hand(x), y)
     assert 1.5 < y.mean() < 3  # the statistics lag behind
-    one = x[:1, :, :1, :1]  # (1, 3, 1, 1): one value for each channel
+    one = x[:1, :, :1, :1].clone()  # (1, 3, 1, 1): a value for each channel
+    one[0, 1] = math.nan  # it stays in its channel
     with caught(ValueError, "Expected more than 1 value per channel"):
         layer.train()(one)
     y = layer.eval()(one)  # right: or a larger last batch, drop_last=True
-    assert_close(hand(one), y)
-    one[0, 1] = math.nan  # it stays in its channel, number 1
-    assert_close(hand(one), layer(one), equal_nan=True)
+    assert_close(hand(one), y, equal_nan=True)
+    with contextlib.suppress(ValueError):
+        hand.train()(x[:0])
+    assert hand.num_batches_tracked == 5  # the empty batch was refused
 
 
 # %%
 class HandLayerNorm(nn.Module):
     """Each sample gets mean 0 and variance 1, over its last dimension.
 
-    As HandRMSNorm for 32 and 64 bits: torch takes 16 to 32 bits and back.
+    Equal to torch's, as HandRMSNorm below, in float32 and float64; where x has
+    16 bits torch computes in float32.
     """
 
     def __init__(self, width, eps=1e-5):
@@ -812,7 +815,7 @@ class HandRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x (..., width), normalized."""
-        eps = torch.finfo(x.dtype).eps  # as torch takes it, if none is given
+        eps = torch.finfo(x.dtype).eps  # torch's, where none is given
         square = x.square().mean(-1, keepdim=True)
         return x / (square + eps).sqrt() * self.weight
 
@@ -847,7 +850,7 @@ def layer_norm_normalizes_each_sample(device: torch.device) -> None:
 
 # %%
 class DeepNetwork(nn.Module):
-    """Layers f in a row: x becomes skip * x + scale * f(x). All start by He."""
+    """Layers f in a row, x -> skip * x + scale * f(x), with He's weights."""
 
     def __init__(self, depth, skip, scale, width=16):
         super().__init__()
@@ -898,10 +901,11 @@ def residual_blocks_need_a_scale_to_train_at_depth(
 ) -> None:
     """x + f(x) doubles the mean square each time; / sqrt(depth) keeps it.
 
-    With He's start f(x) has the mean square of x. After n blocks x + f(x) has
-    2^n times that, x + f(x) / sqrt(n) only (1 + 1/n)^n < e times. Without x
-    nothing grows, but in a deep network all inputs come out alike: the error
-    stays that of a constant. Of 10 seeds 9 or more hold.
+    A residual block gives x + f(x). With He's weights f(x) has the mean square
+    of x: after n blocks x + f(x) has 2^n times that, x + f(x) / sqrt(n) only
+    (1 + 1/n)^n < e times. Without x nothing grows, but in a deep network all
+    inputs come out alike: the error stays that of a constant. Tried with 10
+    seeds: 9 or more hold.
     """
     torch.manual_seed(1)
     plain = growth(0, 1)
@@ -959,8 +963,9 @@ def convolve(x: Tensor, layer: nn.Conv2d) -> Tensor:
 def convolution_is_a_sliding_sum() -> None:
     """Conv2d multiplies a kernel with the patch at each place, and adds up.
 
-    Here 1*1 - 1*5 = -4, 1*2 - 1*6 = -4 and so on. The kernel is not flipped:
-    textbooks call this cross-correlation. On the CPU: a GPU may round to TF32,
+    Here 1*1 - 1*5 = -4, 1*2 - 1*6 = -4 and so on. Stride is the step from place
+    to place, padding zeros all around. The kernel is not flipped: textbooks
+    call this cross-correlation. On the CPU: a GPU may round to TF32,
     which keeps 10 bits behind the point.
     """
     image = torch.arange(1.0, 10.0).view(1, 1, 3, 3)
@@ -1003,7 +1008,7 @@ def convolution_output_size_is_a_formula() -> None:
     """Size, kernel, stride, padding and dilation give the size that is left.
 
     out = floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1
-    for each side of an image.
+    for each side of an image. Dilation is the step between weights of a kernel.
     """
     tried = 0
     for size, kernel, stride, padding, dilation in itertools.product(
@@ -1282,7 +1287,8 @@ def a_trained_cnn_shows_its_feature_maps(
 ) -> nn.Module:
     """A CNN learns digits; a forward hook catches what its first layer gives.
 
-    Trained on DejaVu fonts, measured on STIX fonts, which it never saw.
+    Feature maps are the images that a convolution gives, one for each channel.
+    Trained on DejaVu fonts, measured on STIX fonts, which are new to it.
     """
     torch.manual_seed(0)
     images, labels = font_digits("train", 2000)
@@ -1322,8 +1328,8 @@ def a_trained_cnn_shows_its_feature_maps(
 def embedding_picks_rows_of_its_weight(device: torch.device) -> None:
     """An Embedding is a table: the number of a token picks its row.
 
-    The same as a one-hot vector times the table. The gradient of a row is the
-    sum over all places where its token stands.
+    A token is a word, or a part of one. A one-hot vector times the table is the
+    same. The gradient of a row is the sum over all places of its token.
     """
     torch.manual_seed(0)
     layer = nn.Embedding(num_embeddings=5, embedding_dim=2).to(device)
@@ -1627,8 +1633,8 @@ def multihead_attention_splits_the_width(device: torch.device) -> None:
     y, weights = layer(x, x, x, average_attn_weights=False)
     print("x", tuple(x.shape), "-> y", tuple(y.shape), end="")
     print(", weights", tuple(weights.shape), "for 2 heads")
-    print("query 0, head 0:", rounded(weights[0, 0, 0]))
-    print("query 0, head 1:", rounded(weights[0, 1, 0]))
+    print("weights of query 0, head 0:", rounded(weights[0, 0, 0]))
+    print("weights of query 0, head 1:", rounded(weights[0, 1, 0]))
     assert_close(hand(x), y, rtol=1e-4, atol=1e-5)
     assert weights.shape == (2, 2, 5, 5)  # (batch, heads, queries, keys)
     assert_close(weights.sum(dim=3), torch.ones(2, 2, 5, device=device))
@@ -1809,7 +1815,7 @@ def characters_become_numbers_and_windows(device: torch.device) -> None:
     tokens = encode(text, vocabulary).to(device)
     print(f"{len(text):,} characters, {len(vocabulary)} different ones")
     print("text[:9]   =", repr(text[:9]))
-    print("tokens[:9] =", tokens[:9].tolist())
+    print("tokens[:9] =", tokens[:9].tolist(), "its places in the vocabulary")
     assert text.isascii()
     assert "  " not in text
     assert decode(tokens, vocabulary) == text
@@ -2050,7 +2056,6 @@ def fine_tuning_moves_only_the_head(device: torch.device) -> None:
     model = nn.Sequential(body, nn.Linear(16, 10)).to(device)
     x = torch.randn(64, 8, device=device) + 1
     labels = (x[:, 0] > 1).long()  # a new task, of two classes
-    assert 16 < labels.sum() < 48  # about half each
 
     model.requires_grad_(False)
     model[1] = nn.Linear(16, 2).to(device)  # a new layer learns
@@ -2070,7 +2075,8 @@ def fine_tuning_moves_only_the_head(device: torch.device) -> None:
     head = largest_change(model, before, "1.weight")
     frozen = largest_change(model, before, "0.0.weight")
     running_mean = largest_change(model, before, "0.1.running_mean")
-    print(f"moved: head {head:.3f}, body {frozen}, its mean {running_mean}")
+    print(f"moved: head {head:.3f}, body {frozen}", end=", ")
+    print(f"its running mean {running_mean}")
     assert head > 0.1
     assert frozen == 0
     assert running_mean == 0
@@ -2640,7 +2646,7 @@ def fit_exclusive_or(model: nn.Module) -> float:
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = torch.tensor([[0.0], [1.0], [1.0], [0.0]])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    for _ in range(80):
+    for _ in range(60):
         optimizer.zero_grad()
         loss = F.mse_loss(model(x), y)
         loss.backward()
@@ -2996,7 +3002,7 @@ def main() -> None:
             temperature_makes_sampling_bold_or_careful: here,
             language_model_learns_to_write: {
                 **here,
-                "steps": 24 if tiny else 1000,
+                "steps": 20 if tiny else 1000,
                 "loss_below": 3.0 if tiny else 1.75,
                 "count": 80 if tiny else 300,
                 "amp": args.amp,

@@ -173,6 +173,11 @@ BREAKINGS = [
     ),
     (
         "batch_norm_uses_running_statistics_in_eval_mode",
+        "if count < 2:",
+        "if count == 1:",
+    ),
+    (
+        "batch_norm_uses_running_statistics_in_eval_mode",
         "y = layer.eval()(one)",
         "y = layer.eval()(0 * one)",
     ),
