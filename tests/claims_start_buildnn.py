@@ -240,6 +240,12 @@ BREAKINGS = [
     ("residual_block_projects_its_shortcut", "(y + self", "(y - self"),
     (
         "residual_block_projects_its_shortcut",
+        "if stride > 1 or inputs",
+        "if inputs",
+        "RuntimeError",
+    ),
+    (
+        "residual_block_projects_its_shortcut",
         "nn.init.zeros_(same.bn2.weight)",
         "nn.init.ones_(same.bn2.weight)",
     ),
@@ -341,6 +347,21 @@ BREAKINGS = [
     ),
     (
         "transformer_block_sees_only_the_past",
+        "self.qkv(self.norm1(x))",
+        "self.qkv(x)",
+    ),
+    (
+        "transformer_block_sees_only_the_past",
+        "unflatten(2, (3, self.heads, -1))",
+        "unflatten(2, (3, -1, self.heads))",
+    ),
+    (
+        "transformer_block_sees_only_the_past",
+        "q, k, v = qkv",
+        "v, k, q = qkv",
+    ),
+    (
+        "transformer_block_sees_only_the_past",
         "return x + self.mlp",
         "return self.mlp",
     ),
@@ -353,6 +374,11 @@ BREAKINGS = [
         "characters_become_numbers_and_windows",
         "(len(tokens) - context, ",
         "(len(tokens) - context - 1, ",
+    ),
+    (
+        "language_model_starts_at_the_log_of_its_vocabulary",
+        "self.norm(self.blocks(x))",
+        "self.norm(x)",
     ),
     (
         "language_model_starts_at_the_log_of_its_vocabulary",
@@ -371,6 +397,11 @@ BREAKINGS = [
     ),
     (
         "temperature_makes_sampling_bold_or_careful",
+        "context :])[:, -1]",
+        "context :])[:, 0]",
+    ),
+    (
+        "temperature_makes_sampling_bold_or_careful",
         "manual_seed(seed)",
         "manual_seed(0)",
     ),
@@ -379,6 +410,11 @@ BREAKINGS = [
     ("language_model_learns_to_write", "scaler.step(optimizer)", "scaler"),
     ("fine_tuning_moves_only_the_head", "    body.eval()", "    body"),
     ("fine_tuning_moves_only_the_head", "        optimizer.step()\n", ""),
+    (
+        "fine_tuning_moves_only_the_head",
+        "    model.requires_grad_(False)\n",
+        "",
+    ),
     (
         "fine_tuning_moves_only_the_head",
         "Adam(model[1].parameters()",
@@ -407,6 +443,11 @@ BREAKINGS = [
         "lora_trains_a_small_correction",
         "    model.requires_grad_(False)",
         "    model",
+    ),
+    (
+        "lora_trains_a_small_correction",
+        "self.layer = layer.requires_grad_(False)",
+        "self.layer = layer",
     ),
     (
         "lora_trains_a_small_correction",
