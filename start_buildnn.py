@@ -1369,6 +1369,7 @@ def embedding_picks_rows_of_its_weight(device: torch.device) -> None:
 def gru_by_hand(x: Tensor, layer: nn.GRU) -> Tensor:
     """Return the states (batch, time, hidden) of one layer, one direction.
 
+    x is (batch, time, inputs); torch also takes one sample without a batch.
     r = sigmoid(.), z = sigmoid(.)  reset and update gate
     n = tanh(x part + r * h part)   candidate
     h = (1 - z) * n + z * h         the old state where z is 1
@@ -1402,6 +1403,7 @@ def gru_reads_from_left_to_right() -> None:
     print(", last", tuple(last.shape))
     assert states.shape == (2, 6, 4)
     assert_close(gru_by_hand(x, layer), states, rtol=1e-4, atol=1e-5)
+    assert gru_by_hand(x[:0], layer).shape == layer(x[:0])[0].shape == (0, 6, 4)
     assert torch.equal(last[0], states[:, -1])  # dim 0 of last: layers
 
     # What changes at step 3 cannot change a state before it.
@@ -1427,6 +1429,7 @@ def gru_reads_from_left_to_right() -> None:
 def lstm_by_hand(x: Tensor, layer: nn.LSTM) -> tuple[Tensor, Tensor]:
     """Return states and last cell of one layer, one direction.
 
+    x is (batch, time, inputs); torch also takes one sample without a batch.
     i, f, o = sigmoid(.)    input, forget and output gate
     g = tanh(.)             candidate
     cell = f * cell + i * g
