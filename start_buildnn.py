@@ -55,7 +55,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 # %%
 class Network(nn.Module):
-    """Images to logits of ten classes: 784 -> 20 -> 10."""
+    """Images to logits, a score for each of ten classes: 784 -> 20 -> 10."""
 
     def __init__(self):
         super().__init__()  # first: it makes the place where layers are kept
@@ -66,7 +66,7 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (batch, 10) of images (batch, 28, 28)."""
         x = self.flatten(x)  # (batch, 784)
-        x = self.hidden(x).relu()  # (batch, 20)
+        x = self.hidden(x).relu()  # (batch, 20), with 0 for what is below 0
         return self.output(x)  # (batch, 10)
 
 
@@ -79,9 +79,10 @@ def a_module_registers_its_layers(device: torch.device) -> nn.Module:
     model = Network().to(device)
     print(model)
     names = [name for name, _ in model.named_modules()]
-    print("names of all modules:", names)
-    assert names == ["", "flatten", "hidden", "output"]  # "" is the model
+    print("names of all modules, '' is the model:", names)
+    assert names == ["", "flatten", "hidden", "output"]
     assert model.get_submodule("hidden") is model.hidden
+    assert count_parameters(model) == 784 * 20 + 20 + 20 * 10 + 10
 
     images = torch.rand(3, 28, 28, device=device)
     logits = model(images)
@@ -146,7 +147,7 @@ def linear_is_a_weighted_sum(device: torch.device) -> None:
     """
     layer = nn.Linear(3, 2).to(device)
     assert layer.weight.abs().max() <= 3**-0.5
-    with torch.no_grad():  # weights are set, not derived
+    with torch.no_grad():  # to set weights is no step to derive
         layer.weight.copy_(torch.tensor([[1.0, 0.0, -1.0], [2.0, 1.0, 0.0]]))
         layer.bias.copy_(torch.tensor([10.0, 20.0]))
     x = torch.tensor([[1.0, 2.0, 3.0]], device=device)  # (batch 1, 3)
@@ -258,8 +259,8 @@ def parameters_learn_and_buffers_are_carried() -> None:
     assert model.mean.grad is None
 
     model.to("meta")
-    print("after to('meta'): scale on", model.scale.device, end="")
-    print(", mean", model.mean.device, ", plain", model.plain.device)
+    print(f"after to('meta'): scale on {model.scale.device}", end=", ")
+    print(f"mean on {model.mean.device}, plain on {model.plain.device}")
     assert model.scale.is_meta
     assert model.mean.is_meta
     assert model.ones.is_meta
@@ -295,12 +296,14 @@ def module_list_registers_what_it_holds(device: torch.device) -> None:
 
     Two layers have 4 * 3 + 3 and 3 * 2 + 2 numbers: 23 in all.
     """
-    plain = PlainList().to(device)
+    plain = PlainList().to("meta")  # it stands for a GPU
     model = Choice().to(device)
     print("list:       parameters", count_parameters(plain), end="")
-    print(", tensors saved", len(plain.state_dict()))
+    print(", tensors saved", len(plain.state_dict()), end=", ")
+    print("after to('meta') on", plain.layers[0].weight.device)
     print("ModuleList: parameters", count_parameters(model), end="")
     print(", tensors saved", len(model.state_dict()))
+    assert not plain.layers[0].weight.is_meta
     assert count_parameters(plain) == 0
     assert len(plain.state_dict()) == 0
     assert count_parameters(model) == 4 * 3 + 3 + 3 * 2 + 2 == 23
@@ -396,7 +399,11 @@ def parameter_counts_follow_formulas() -> None:
 
 # %%
 def state_dict_saves_names_and_tensors(device: torch.device) -> None:
-    """Save the `state_dict`, not the model; load it into a new model."""
+    """Save the `state_dict`, not the model; load it into a new model.
+
+    A file of a whole model can be read only where its class has the same place
+    and the same code, and to read it runs code of whoever made the file.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(nn.ReLU(), nn.Linear(4, 3)).to(device)
     file = io.BytesIO()  # a file in memory; a path works the same
@@ -421,8 +428,8 @@ def state_dict_saves_names_and_tensors(device: torch.device) -> None:
     state = model.state_dict()
     copied = copy.deepcopy(model.state_dict())
     nn.init.zeros_(model[1].bias)
-    print("bias set to 0: state has  ", rounded(state["1.bias"]))
-    print("deepcopy(state), made before", rounded(copied["1.bias"]))
+    print("the model's bias set to 0: state_dict()", rounded(state["1.bias"]))
+    print("its deepcopy, made before:", rounded(copied["1.bias"]))
     assert not state["1.bias"].any()
     assert copied["1.bias"].all()
 
@@ -505,8 +512,8 @@ def export_saves_a_model_without_its_class() -> None:
 def the_last_layer_gives_logits(device: torch.device) -> None:
     """Logits may be negative: softmax makes them probabilities, not a ReLU.
 
-    softmax(x) = exp(x) / sum of exp(x). The gradient of cross-entropy with
-    respect to the logits is softmax(logits) - one_hot(label).
+    softmax(x) = exp(x) / sum of exp(x). Cross-entropy is -log(p), p that of the
+    label; its gradient by the logits is softmax(logits) - one_hot(label).
     """
     logits = torch.tensor([[2.0, -1.0, -3.0]], device=device)  # (1, classes)
     logits.requires_grad_()
@@ -543,10 +550,12 @@ def activations_bend_a_straight_line(device: torch.device) -> None:
     erf is the error function: (1 + erf(x / sqrt 2)) / 2 is the probability
     that a standard normal number is below x.
     """
-    x = torch.tensor([-2.0, -0.5, 0.0, 1.0, 3.0, math.nan], device=device)
+    numbers = [-100.0, -0.5, 0.0, 1.0, 3.0, 100.0, math.nan]
+    x = torch.tensor(numbers, device=device)
     relu = torch.where(x < 0, 0.0, x)  # this way round nan stays nan
     leaky = torch.where(x < 0, 0.01 * x, x)
-    tanh = (x.exp() - (-x).exp()) / (x.exp() + (-x).exp())
+    # (e^x - e^-x) / (e^x + e^-x), but e^100 is inf, and inf / inf is nan.
+    tanh = 2 / (1 + (-2 * x).exp()) - 1
     silu = x / (1 + (-x).exp())  # x times sigmoid(x)
     gelu = x * (1 + (x / math.sqrt(2)).erf()) / 2
     print("x         ", rounded(x))
@@ -560,8 +569,8 @@ def activations_bend_a_straight_line(device: torch.device) -> None:
     assert_close(tanh, nn.Tanh()(x), equal_nan=True)
     assert_close(silu, nn.SiLU()(x), equal_nan=True)
     assert_close(gelu, nn.GELU()(x), equal_nan=True)
-    assert relu[:5].tolist() == [0, 0, 0, 1, 3]
-    assert relu[5].isnan()
+    assert relu[:6].tolist() == [0, 0, 0, 1, 3, 100]
+    assert relu[6].isnan()
 
 
 # %%
@@ -669,6 +678,7 @@ class HandDropout(nn.Module):
 def dropout_zeroes_some_and_scales_the_rest() -> None:
     """Dropout keeps the mean: what stays is divided by 1 - p.
 
+    It is used against overfitting: no output can rest on one input alone.
     On the CPU, where torch draws the same mask as the code by hand.
     """
     x = torch.ones(10_000)
@@ -694,11 +704,17 @@ def dropout_zeroes_some_and_scales_the_rest() -> None:
     assert torch.equal(hand(x), x)
     assert not HandDropout(1.0)(x).any()  # the largest rate: all are zero
     assert not nn.Dropout(1.0)(x).any()
+    x[0] = math.nan
+    assert_close(HandDropout(1.0)(x), nn.Dropout(1.0)(x), equal_nan=True)
 
 
 # %%
 class HandBatchNorm2d(nn.Module):
-    """Each channel gets mean 0 and variance 1, over batch and image."""
+    """Each channel gets mean 0 and variance 1, over batch and image.
+
+    Channels are the images that a sample is made of, such as its red one. In
+    training an empty batch is refused, too; torch lets it pass.
+    """
 
     def __init__(self, channels, eps=1e-5, momentum=0.1):
         super().__init__()
@@ -716,7 +732,7 @@ class HandBatchNorm2d(nn.Module):
         variance = self.running_var
         if self.training:
             count = x[:, 0].numel()  # values in a channel
-            if count == 1:
+            if count < 2:
                 raise ValueError("Expected more than 1 value per channel")
             mean = x.mean(dim=(0, 2, 3))  # (channels,)
             variance = x.var(dim=(0, 2, 3), correction=0)
@@ -725,9 +741,9 @@ class HandBatchNorm2d(nn.Module):
                 unbiased = variance * count / (count - 1)  # only here n - 1
                 self.running_var.lerp_(unbiased, self.momentum)
                 self.num_batches_tracked += 1
+        centered = x - mean[:, None, None]
         scale = self.weight / (variance + self.eps).sqrt()
-        shift = self.bias - mean * scale
-        return x * scale[:, None, None] + shift[:, None, None]
+        return centered * scale[:, None, None] + self.bias[:, None, None]
 
 
 def batch_norm_uses_running_statistics_in_eval_mode() -> None:
@@ -751,7 +767,6 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
     assert_close(layer.running_mean, x.mean(dim=(0, 2, 3)) * (1 - 0.9**5))
     assert_close(hand.running_mean, layer.running_mean)
     assert_close(hand.running_var, layer.running_var)
-    assert hand.num_batches_tracked == layer.num_batches_tracked == 5
 
     hand.eval()
     layer.eval()
@@ -759,16 +774,24 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
     print(f"eval mode:     mean {y.mean():.2f}, std {y.std():.2f}")
     assert_close(hand(x), y)
     assert 1.5 < y.mean() < 3  # the statistics lag behind
-    one = x[:1, :, :1, :1]  # one value for each channel
+    one = x[:1, :, :1, :1].clone()  # (1, 3, 1, 1): a value for each channel
+    one[0, 1] = math.nan  # it stays in its channel
     with caught(ValueError, "Expected more than 1 value per channel"):
         layer.train()(one)
-    layer.eval()(one)  # right: or a larger last batch, with drop_last=True
-    assert hand(one).shape == hand(x[:1, :, :1, :1]).shape
+    y = layer.eval()(one)  # right: or a larger last batch, drop_last=True
+    assert_close(hand(one), y, equal_nan=True)
+    with contextlib.suppress(ValueError):
+        hand.train()(x[:0])
+    assert hand.num_batches_tracked == 5  # the empty batch was refused
 
 
 # %%
 class HandLayerNorm(nn.Module):
-    """Each sample gets mean 0 and variance 1, over its last dimension."""
+    """Each sample gets mean 0 and variance 1, over its last dimension.
+
+    Equal to torch's, as HandRMSNorm below, in float32 and float64; where x has
+    16 bits torch computes in float32.
+    """
 
     def __init__(self, width, eps=1e-5):
         super().__init__()
@@ -792,7 +815,7 @@ class HandRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x (..., width), normalized."""
-        eps = torch.finfo(x.dtype).eps  # as torch takes it, if none is given
+        eps = torch.finfo(x.dtype).eps  # torch's, where none is given
         square = x.square().mean(-1, keepdim=True)
         return x / (square + eps).sqrt() * self.weight
 
@@ -827,7 +850,7 @@ def layer_norm_normalizes_each_sample(device: torch.device) -> None:
 
 # %%
 class DeepNetwork(nn.Module):
-    """Layers f in a row, x -> skip * x + scale * f(x); He's start in all."""
+    """Layers f in a row, x -> skip * x + scale * f(x), with He's weights."""
 
     def __init__(self, depth, skip, scale, width=16):
         super().__init__()
@@ -842,12 +865,21 @@ class DeepNetwork(nn.Module):
         self.skip = skip
         self.scale = scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, 1) for x (batch, 1)."""
-        x = self.first(x)
+    def body(self, x: Tensor) -> Tensor:
+        """Return (batch, width) for x of the same shape."""
         for layer in self.layers:
             x = self.skip * x + self.scale * layer(x.relu())
-        return self.last(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, 1) for x (batch, 1)."""
+        return self.last(self.body(self.first(x)))
+
+
+def growth(skip: float, scale: float) -> float:
+    """Return the mean square after 20 layers of width 256, from 1 before."""
+    model = DeepNetwork(20, skip, scale, width=256)
+    return model.body(torch.randn(100, 256)).square().mean().item()
 
 
 def fit_a_sine(model: nn.Module, steps: int, device: torch.device) -> float:
@@ -869,30 +901,36 @@ def residual_blocks_need_a_scale_to_train_at_depth(
 ) -> None:
     """x + f(x) doubles the mean square each time; / sqrt(depth) keeps it.
 
-    With He's start f(x) has the mean square of x. After n blocks x + f(x) has
-    2^n times that, x + f(x) / sqrt(n) only (1 + 1/n)^n < e times. Without x
-    nothing grows, but in a deep network all inputs come out alike: the error
-    stays 0.49, that of the mean of y. Tried with 10 seeds: 9 or more hold.
+    A residual block gives x + f(x). With He's weights f(x) has the mean square
+    of x: after n blocks x + f(x) has 2^n times that, x + f(x) / sqrt(n) only
+    (1 + 1/n)^n < e times. Without x nothing grows, but in a deep network all
+    inputs come out alike: the error stays that of a constant. Tried with 10
+    seeds: 9 or more hold.
     """
     torch.manual_seed(1)
-    print(f"mean squared error after {steps} steps: 20 layers, {deep} layers")
-    plain = fit_a_sine(DeepNetwork(20, 0, 1), steps, device)
-    deep_plain = fit_a_sine(DeepNetwork(deep, 0, 1), steps, device)
-    print(f"f(x)                    {plain:.3f}  {deep_plain:.3f}")
-    assert plain < 0.4
-    assert 0.45 < deep_plain < 0.55
+    plain = growth(0, 1)
+    added = growth(1, 1)
+    scaled = growth(1, 20**-0.5)
+    print("mean square of x after 20 layers, and by formula; 1 before them")
+    print(f"f(x)                    {plain:8.3g}        1")
+    print(f"x + f(x)                {added:8.3g} {2**20:8.3g}")
+    print(f"x + f(x) / sqrt(20)     {scaled:8.3g} {(1 + 1 / 20) ** 20:8.3g}")
+    assert 0.2 < plain < 5
+    assert 0.2 < added / 2**20 < 5
+    assert_close(scaled, (1 + 1 / 20) ** 20, rtol=0.2, atol=0)
 
-    added = fit_a_sine(DeepNetwork(20, 1, 1), steps, device)
-    deep_added = fit_a_sine(DeepNetwork(deep, 1, 1), 1, device)
-    print(f"x + f(x)                {added:.3f}  {deep_added:.3g} after 1 step")
-    assert added > 1
-    assert not deep_added < 1e6  # huge, or nan
-
-    scaled = fit_a_sine(DeepNetwork(20, 1, 20**-0.5), steps, device)
-    deep_scaled = fit_a_sine(DeepNetwork(deep, 1, deep**-0.5), steps, device)
-    print(f"x + f(x) / sqrt(depth)  {scaled:.3f}  {deep_scaled:.3f}")
+    plain = fit_a_sine(DeepNetwork(deep, 0, 1), steps, device)
+    added = fit_a_sine(DeepNetwork(deep, 1, 1), 1, device)
+    scaled = fit_a_sine(DeepNetwork(deep, 1, deep**-0.5), steps, device)
+    constant = (3 * torch.linspace(-1, 1, 16)).sin().square().mean().item()
+    print(f"mean squared error with {deep} layers, after {steps} steps")
+    print(f"f(x)                    {plain:.3f}")
+    print(f"x + f(x)                {added:.3g} after 1 step")
+    print(f"x + f(x) / sqrt(depth)  {scaled:.3f}")
+    print(f"the best constant, 0    {constant:.3f}")
+    assert_close(plain, constant, rtol=0.1, atol=0)
+    assert not added < 1e6  # huge, or nan
     assert scaled < 0.4
-    assert deep_scaled < 0.4
 
 
 # %% [markdown]
@@ -903,7 +941,10 @@ def residual_blocks_need_a_scale_to_train_at_depth(
 
 # %%
 def convolve(x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """Return what `layer` gives, by a loop over all places of the kernel."""
+    """Return what `layer` gives, by a loop over all places of the kernel.
+
+    For a layer with a bias, and without dilation or groups.
+    """
     height, width = layer.kernel_size
     stride = layer.stride[0]
     padding = layer.padding[0]
@@ -922,8 +963,10 @@ def convolve(x: Tensor, layer: nn.Conv2d) -> Tensor:
 def convolution_is_a_sliding_sum() -> None:
     """Conv2d multiplies a kernel with the patch at each place, and adds up.
 
-    Here 1*1 - 1*5 = -4, 1*2 - 1*6 = -4 and so on. The kernel is not flipped:
-    textbooks call this cross-correlation. On the CPU: a GPU may round to TF32.
+    Here 1*1 - 1*5 = -4, 1*2 - 1*6 = -4 and so on. Stride is the step from place
+    to place, padding zeros all around. The kernel is not flipped: textbooks
+    call this cross-correlation. On the CPU: a GPU may round to TF32,
+    which keeps 10 bits behind the point.
     """
     image = torch.arange(1.0, 10.0).view(1, 1, 3, 3)
     kernel = torch.tensor([[1.0, 0.0], [0.0, -1.0]]).view(1, 1, 2, 2)
@@ -965,8 +1008,9 @@ def convolution_output_size_is_a_formula() -> None:
     """Size, kernel, stride, padding and dilation give the size that is left.
 
     out = floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1
-    for each side of an image. Tried on all small cases.
+    for each side of an image. Dilation is the step between weights of a kernel.
     """
+    tried = 0
     for size, kernel, stride, padding, dilation in itertools.product(
         range(10, 15), range(1, 5), range(1, 4), range(3), range(1, 4)
     ):
@@ -974,7 +1018,9 @@ def convolution_output_size_is_a_formula() -> None:
         found = layer(torch.zeros(1, 1, size)).shape[2]
         by_formula = output_size(size, kernel, stride, padding, dilation)
         assert found == by_formula
-    print("540 combinations agree. An image of 32 x 20 becomes")
+        tried += 1
+    print(tried, "small cases agree. An image of 32 x 20 becomes")
+    assert tried == 5 * 4 * 3 * 3 * 3
     image = torch.zeros(1, 1, 32, 20)
     same = nn.Conv2d(1, 1, kernel_size=3, padding=1)(image)
     print("kernel 3, padding 1:          ", tuple(same.shape[2:]))
@@ -1061,7 +1107,8 @@ def side(paths: Tensor) -> int:
 def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
     """Each layer adds dilation * (kernel - 1) * jump to what an output sees.
 
-    The jump is the product of all strides before that layer.
+    The receptive field of an output is the pixels that it depends on. The jump
+    is the product of all strides before that layer.
     """
     plain = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
     strided = nn.Sequential(
@@ -1077,7 +1124,7 @@ def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
     plain_paths = paths_to_one_output(plain)
     strided_paths = paths_to_one_output(strided)
     dilated_paths = paths_to_one_output(dilated)
-    print("kernel 3; side of the field by formula and by the gradient")
+    print("kernel 3; side of the receptive field by formula, by gradient")
     print("two layers:      ", receptive_field(plain), side(plain_paths))
     print("stride 2, 2, 1:  ", receptive_field(strided), side(strided_paths))
     print("dilation 1, 2, 4:", receptive_field(dilated), side(dilated_paths))
@@ -1168,6 +1215,7 @@ def residual_block_projects_its_shortcut(device: torch.device) -> None:
     print("ResidualBlock(8, 12, stride=2) ", tuple(halved(x).shape))
     assert same(x).shape == (2, 8, 7, 6)
     assert halved(x).shape == (2, 12, 4, 3)
+    assert ResidualBlock(8, 8, stride=2).to(device)(x).shape == (2, 8, 4, 3)
 
     # With a last scale of 0 f(x) is 0: what is left is the shortcut. So a deep
     # network can start as a shallow one.
@@ -1238,9 +1286,10 @@ def a_trained_cnn_shows_its_feature_maps(
     steps: int = 200,
     least: float = 0.75,
 ) -> nn.Module:
-    """A CNN learns digits; a forward hook catches what its first layer sees.
+    """A CNN learns digits; a forward hook catches what its first layer gives.
 
-    Trained on DejaVu fonts, measured on STIX fonts, which it never saw.
+    Feature maps are the images that a convolution gives, one for each channel.
+    Trained on DejaVu fonts, measured on STIX fonts, which are new to it.
     """
     torch.manual_seed(0)
     images, labels = font_digits("train", 2000)
@@ -1280,8 +1329,8 @@ def a_trained_cnn_shows_its_feature_maps(
 def embedding_picks_rows_of_its_weight(device: torch.device) -> None:
     """An Embedding is a table: the number of a token picks its row.
 
-    The same as a one-hot vector times the table. The gradient of a row is the
-    sum over all places where its token stands.
+    A token is a word, or a part of one. A one-hot vector times the table is the
+    same. The gradient of a row is the sum over all places of its token.
     """
     torch.manual_seed(0)
     layer = nn.Embedding(num_embeddings=5, embedding_dim=2).to(device)
@@ -1307,19 +1356,25 @@ def embedding_picks_rows_of_its_weight(device: torch.device) -> None:
     print("with padding_idx=3:", padded.weight.grad[:, 0].tolist())
     assert padded.weight.grad[:, 0].tolist() == [4, 1, 6, 0, 0]
     assert not padded.weight[3].any()
-    assert layer(tokens[:0]).shape == (0, 3, 2)
-    assert layer.weight[-1].shape == (2,)  # a table allows -1, Embedding not
+    assert layer(tokens[:0]).shape == layer.weight[tokens[:0]].shape
+    # layer.weight[-1] is the last row, but an Embedding does not count from
+    # the end. On the CPU: on a GPU this error stops the whole program.
+    with caught(IndexError, "index out of range in self"):
+        nn.Embedding(5, 2)(torch.tensor([-1]))
+    y = nn.Embedding(5, 2)(torch.tensor([4]))  # right: 0 to 4 for 5 rows
+    assert y.shape == (1, 2)
 
 
 # %%
 def gru_by_hand(x: Tensor, layer: nn.GRU) -> Tensor:
-    """Return the state after each step, (batch, time, hidden).
+    """Return the states (batch, time, hidden) of one layer, one direction.
 
+    x is (batch, time, inputs); torch also takes one sample without a batch.
     r = sigmoid(.), z = sigmoid(.)  reset and update gate
     n = tanh(x part + r * h part)   candidate
     h = (1 - z) * n + z * h         the old state where z is 1
     """
-    h = x.new_zeros(len(x), layer.hidden_size)
+    h = x.new_zeros(len(x), layer.hidden_size)  # (batch, hidden)
     states = []
     for step in x.unbind(dim=1):  # (batch, inputs)
         from_x = F.linear(step, layer.weight_ih_l0, layer.bias_ih_l0)
@@ -1337,6 +1392,7 @@ def gru_by_hand(x: Tensor, layer: nn.GRU) -> Tensor:
 def gru_reads_from_left_to_right() -> None:
     """A GRU is a loop over time: two gates, a candidate and one state.
 
+    A gate is a sigmoid, a factor from 0 to 1: how much of a number goes on.
     On the CPU, as all recurrent sections.
     """
     torch.manual_seed(0)
@@ -1347,6 +1403,7 @@ def gru_reads_from_left_to_right() -> None:
     print(", last", tuple(last.shape))
     assert states.shape == (2, 6, 4)
     assert_close(gru_by_hand(x, layer), states, rtol=1e-4, atol=1e-5)
+    assert gru_by_hand(x[:0], layer).shape == layer(x[:0])[0].shape == (0, 6, 4)
     assert torch.equal(last[0], states[:, -1])  # dim 0 of last: layers
 
     # What changes at step 3 cannot change a state before it.
@@ -1370,8 +1427,9 @@ def gru_reads_from_left_to_right() -> None:
 
 # %%
 def lstm_by_hand(x: Tensor, layer: nn.LSTM) -> tuple[Tensor, Tensor]:
-    """Return the states (batch, time, hidden), and the last cell.
+    """Return states and last cell of one layer, one direction.
 
+    x is (batch, time, inputs); torch also takes one sample without a batch.
     i, f, o = sigmoid(.)    input, forget and output gate
     g = tanh(.)             candidate
     cell = f * cell + i * g
@@ -1398,7 +1456,7 @@ def lstm_keeps_a_cell_behind_gates() -> None:
     states, (last, cell) = layer(x)
     by_hand, cell_by_hand = lstm_by_hand(x, layer)
     print("x", tuple(x.shape), "-> states", tuple(states.shape), end="")
-    print(", last", tuple(last.shape), ", cell", tuple(cell.shape))
+    print(f", last {tuple(last.shape)}, cell {tuple(cell.shape)}")
     assert_close(by_hand, states, rtol=1e-4, atol=1e-5)
     assert_close(cell_by_hand, cell[0], rtol=1e-4, atol=1e-5)
     assert torch.equal(last[0], states[:, -1])
@@ -1484,10 +1542,12 @@ def pack_padded_sequence_skips_the_padding() -> None:
     assert not states[1, 2:].any()  # zeros behind the end
     assert_close(states[1, 1], alone[0, 0], rtol=1e-4, atol=1e-5)
 
-    turned = torch.tensor([2, 5])
+    x = x.flip(0)  # the short one first
+    ends = lengths.flip(0)
     with caught(RuntimeError, "sorted in decreasing order"):
-        pack_padded_sequence(x, turned, True)
-    pack_padded_sequence(x, turned, True, enforce_sorted=False)  # right: sorts
+        pack_padded_sequence(x, ends, True)
+    x = pack_padded_sequence(x, ends, True, enforce_sorted=False)  # right: sort
+    assert_close(layer(x)[1][0, 0], alone[0, 0], rtol=1e-4, atol=1e-5)
 
 
 # %%
@@ -1510,8 +1570,9 @@ def attention_is_a_weighted_mean_of_values(device: torch.device) -> None:
     scores. softmax makes weights of them that add up to 1. Vaswani et al. 2017.
     """
     query = torch.tensor([[2.0, 0.0, 0.0, 0.0]], device=device)  # (1, size 4)
-    keys = torch.eye(3, 4, device=device)
-    keys[2, 2] = 0
+    keys = torch.zeros(3, 4, device=device)  # (keys, size)
+    keys[0, 0] = 1
+    keys[1, 1] = 1
     keys[2, 0] = -1
     values = torch.tensor([[10.0], [20.0], [30.0]], device=device)
     mean, weights = attention_by_hand(query, keys, values)
@@ -1576,14 +1637,14 @@ def multihead_attention_splits_the_width(device: torch.device) -> None:
     y, weights = layer(x, x, x, average_attn_weights=False)
     print("x", tuple(x.shape), "-> y", tuple(y.shape), end="")
     print(", weights", tuple(weights.shape), "for 2 heads")
-    print("query 0, head 0:", rounded(weights[0, 0, 0]))
-    print("query 0, head 1:", rounded(weights[0, 1, 0]))
+    print("weights of query 0, head 0:", rounded(weights[0, 0, 0]))
+    print("weights of query 0, head 1:", rounded(weights[0, 1, 0]))
     assert_close(hand(x), y, rtol=1e-4, atol=1e-5)
     assert weights.shape == (2, 2, 5, 5)  # (batch, heads, queries, keys)
     assert_close(weights.sum(dim=3), torch.ones(2, 2, 5, device=device))
     assert (weights[:, 0] - weights[:, 1]).abs().max() > 0.05
 
-    # Heads cost nothing: one or six have the same number of parameters.
+    # More heads take no more parameters.
     one = count_parameters(nn.MultiheadAttention(6, num_heads=1))
     six = count_parameters(nn.MultiheadAttention(6, num_heads=6))
     print("parameters with 1 head and with 6:", one, six)
@@ -1691,9 +1752,32 @@ class TransformerBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+def torch_block(block: nn.Module, width: int) -> nn.Module:
+    """Return torch's own layer with the parameters of `block`."""
+    layer = nn.TransformerEncoderLayer(
+        width,
+        nhead=block.heads,
+        dim_feedforward=4 * width,
+        dropout=0.0,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+    layer.norm1.load_state_dict(block.norm1.state_dict())
+    layer.norm2.load_state_dict(block.norm2.state_dict())
+    layer.linear1.load_state_dict(block.mlp[0].state_dict())
+    layer.linear2.load_state_dict(block.mlp[2].state_dict())
+    layer.self_attn.out_proj.load_state_dict(block.output.state_dict())
+    with torch.no_grad():
+        layer.self_attn.in_proj_weight.copy_(block.qkv.weight)
+        layer.self_attn.in_proj_bias.copy_(block.qkv.bias)
+    return layer
+
+
 def transformer_block_sees_only_the_past(device: torch.device) -> None:
     """A Transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
 
+    torch's own is `nn.TransformerEncoderLayer`, here with a causal mask.
     The gradient of output t with respect to input s is not zero where s <= t,
     and zero where s > t. Parameters: 12 width^2 + 13 width.
     """
@@ -1703,7 +1787,10 @@ def transformer_block_sees_only_the_past(device: torch.device) -> None:
     x = torch.randn(1, 5, width, device=device, requires_grad=True)
     y = block(x)  # (1, time, width)
     print("x", tuple(x.shape), "-> y", tuple(y.shape))
-    assert y.shape == x.shape
+    layer = torch_block(block, width).to(device)
+    future = torch.ones(5, 5, dtype=torch.bool, device=device).triu(1)
+    expected = layer(x, src_mask=future)  # true hides a key
+    assert_close(y, expected, rtol=1e-4, atol=1e-4)
     print("does output t (row) depend on input s (column)?")
     for t in range(5):
         (gradient,) = torch.autograd.grad(y[0, t].norm(), x, retain_graph=True)
@@ -1713,7 +1800,7 @@ def transformer_block_sees_only_the_past(device: torch.device) -> None:
 
     # With output and mlp at 0 the block hands x through.
     count = count_parameters(block)
-    print(f"parameters: {count} = {12 * width**2 + 13 * width}")
+    print(f"parameters: {count} = 12 * {width}^2 + 13 * {width}")
     assert count == 12 * width**2 + 13 * width
     nn.init.zeros_(block.output.weight)
     nn.init.zeros_(block.output.bias)
@@ -1758,7 +1845,7 @@ def characters_become_numbers_and_windows(device: torch.device) -> None:
     tokens = encode(text, vocabulary).to(device)
     print(f"{len(text):,} characters, {len(vocabulary)} different ones")
     print("text[:9]   =", repr(text[:9]))
-    print("tokens[:9] =", tokens[:9].tolist())
+    print("tokens[:9] =", tokens[:9].tolist(), "its places in the vocabulary")
     assert text.isascii()
     assert "  " not in text
     assert decode(tokens, vocabulary) == text
@@ -1818,6 +1905,9 @@ def language_model_starts_at_the_log_of_its_vocabulary() -> None:
     print(f"loss = {loss:.2f}, log(90) = {math.log(90):.2f}")
     assert logits.shape == (20, 16, 90)
     assert not model.head.bias.any()
+    other = tokens.clone()
+    other[:, 0] = (other[:, 0] + 1) % 90  # the last logits see the first token
+    assert not torch.equal(model(other[:, :-1])[:, -1], logits[:, -1])
     assert_close(loss.item(), math.log(90), rtol=0.02, atol=0)
 
     # A table for tokens and one for places, a block, a norm, a head.
@@ -1849,6 +1939,12 @@ def write(
     return tokens
 
 
+def drawn_shares(model: nn.Module, start: Tensor, temperature: float) -> Tensor:
+    """Return how often each of 3 tokens is drawn behind `start`."""
+    drawn = write(model, start, 1, temperature, seed=0)[:, 1]
+    return drawn.bincount(minlength=3).cpu() / len(start)
+
+
 def temperature_makes_sampling_bold_or_careful(device: torch.device) -> None:
     """The next token is drawn with probability softmax(logits / temperature).
 
@@ -1861,24 +1957,18 @@ def temperature_makes_sampling_bold_or_careful(device: torch.device) -> None:
         model.head.weight.zero_()
         model.head.bias.copy_(logits)
     start = torch.ones(5000, 1, dtype=torch.long, device=device)
-    careful = write(model, start, 1, temperature=0.5, seed=0)
-    plain = write(model, start, 1, temperature=1.0, seed=0)
-    bold = write(model, start, 1, temperature=4.0, seed=0)
     assert_close(model(start)[0, 0].cpu(), logits)
-    assert careful.shape == (5000, 2)
-    assert torch.equal(careful[:, :1], start)
-
     print("logits 2, 1, 0   probabilities         shares of 5,000 drawn tokens")
     expected = (logits / 0.5).softmax(dim=0)
-    share = careful[:, 1].bincount(minlength=3).cpu() / 5000
+    share = drawn_shares(model, start, 0.5)
     print("temperature 0.5 ", rounded(expected), rounded(share))
     assert_close(share, expected, rtol=0, atol=0.03)
     expected = logits.softmax(dim=0)
-    share = plain[:, 1].bincount(minlength=3).cpu() / 5000
+    share = drawn_shares(model, start, 1.0)
     print("temperature 1.0 ", rounded(expected), rounded(share))
     assert_close(share, expected, rtol=0, atol=0.03)
     expected = (logits / 4.0).softmax(dim=0)
-    share = bold[:, 1].bincount(minlength=3).cpu() / 5000
+    share = drawn_shares(model, start, 4.0)
     print("temperature 4.0 ", rounded(expected), rounded(share))
     assert_close(share, expected, rtol=0, atol=0.03)
 
@@ -1886,8 +1976,14 @@ def temperature_makes_sampling_bold_or_careful(device: torch.device) -> None:
     first = write(model, start[:1], 20, temperature=1.0, seed=0)
     again = write(model, start[:1], 20, temperature=1.0, seed=0)
     other = write(model, start[:1], 20, temperature=1.0, seed=1)
+    assert first.shape == (1, 1 + 20)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    # Near 0 it is the likeliest token after the last position. The same for
+    # a model with weights.
+    model = LanguageModel(tokens=50, context=4, width=8).to(device)
+    sure = write(model, start[:1], 4, temperature=1e-5, seed=0)
+    assert sure[0, 4] == model(sure[:, :4])[0, -1].argmax()
 
 
 # %%
@@ -2020,8 +2116,8 @@ def fine_tuning_moves_only_the_head(device: torch.device) -> None:
     running_mean = largest_change(model, before, "0.1.running_mean")
     print(f"moved: head {head:.3f}, body {frozen}, its mean {running_mean}")
     assert head > 0.1
-    assert frozen == 0
-    assert running_mean == 0
+    assert frozen == running_mean == 0
+    assert body[0].weight.grad is None
     body.train()  # the mistake: now a forward pass alone moves it
     model(x)
     running_mean = largest_change(model, before, "0.1.running_mean")
@@ -2109,9 +2205,10 @@ class LoRALinear(nn.Module):
     def __init__(self, layer, rank):
         super().__init__()
         self.layer = layer.requires_grad_(False)
-        weight = layer.weight  # new tensors get its type and device
-        down = torch.randn_like(weight[:rank]) * layer.in_features**-0.5
-        up = weight.new_zeros(layer.out_features, rank)  # changes nothing yet
+        # New tensors get the type and the device of the weight.
+        down = layer.weight.new_empty(rank, layer.in_features)
+        up = layer.weight.new_zeros(layer.out_features, rank)  # no change yet
+        nn.init.normal_(down, std=layer.in_features**-0.5)
         self.down = nn.Parameter(down)
         self.up = nn.Parameter(up)
 
@@ -2139,9 +2236,7 @@ def lora_trains_a_small_correction(device: torch.device) -> None:
     before = model(x)
     model[0] = LoRALinear(model[0], rank=2)
     assert torch.equal(model(x), before)  # up is 0: nothing has changed
-    print(
-        "numbers that learn:", count_parameters(model), "of", 65 * 128 + 129 * 2
-    )
+    print(count_parameters(model), "numbers learn, of", 65 * 128 + 129 * 2)
     assert count_parameters(model) == 2 * (64 + 128) == 384
 
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
@@ -2162,8 +2257,9 @@ def lora_trains_a_small_correction(device: torch.device) -> None:
     print("merged:", model[0], end=", ")
     print(f"off by {(model(x) - corrected).abs().max().item():.0e}")
     assert_close(model(x), corrected, rtol=1e-3, atol=1e-3)
-    bare = LoRALinear(nn.Linear(3, 2, bias=False).bfloat16(), rank=1)
-    assert bare.down.dtype == bare.up.dtype == torch.bfloat16
+    bare = LoRALinear(nn.Linear(3, 1, bias=False).bfloat16(), rank=2)
+    assert bare(torch.ones(4, 3, dtype=torch.bfloat16)).shape == (4, 1)
+    assert count_parameters(bare) == 2 * (3 + 1)
 
 
 # %%
@@ -2216,8 +2312,8 @@ def multi_label_heads_use_a_sigmoid_each(device: torch.device) -> None:
     loss = nn.BCEWithLogitsLoss()(logits, targets)
     by_hand = -targets * p.log() - (1 - targets) * (1 - p).log()
     print("logits     ", logits.tolist(), " targets", targets.tolist())
-    print("sigmoid    ", rounded(p), " each for itself")
-    print("softmax    ", rounded(softmax), " one wins")
+    print("sigmoid    ", rounded(p), " each between 0 and 1")
+    print("softmax    ", rounded(softmax), " together 1")
     print(f"loss {loss:.4f}, by hand {by_hand.mean():.4f}")
     assert_close(p, 1 / (1 + (-logits).exp()))
     assert_close(loss, by_hand.mean())
@@ -2309,10 +2405,12 @@ def summary_counts_parameters_and_flops(device: torch.device) -> None:
     model = Tagger().to(device)
     model.attention.eval()  # a part in eval mode, the rest in training mode
     tokens = torch.randint(50, (3, 6), device=device)
-    rows, operations = summarize(model, tokens)
-    print("name               kind                        output    own")
+    with caught(RuntimeError, "Expected tensor for argument #1 'indices'"):
+        summarize(model, tokens.float())
+    rows = summarize(model, tokens)[0]  # right: an Embedding takes integers
+    print(f"{'name':18} {'kind':31} output      own")
     for name, kind, shape, own in rows:
-        print(f"{name:18} {kind:27} {str(shape):9} {own:5}")
+        print(f"{name:18} {kind:31} {str(shape):9} {own:5}")
     assert rows[0] == ("", "Tagger", (3, 50), 8)
     name, kind, shape, own = rows[2]
     assert (name, shape, own) == ("attention", (3, 6, 8), 3 * (8 * 8 + 8))
@@ -2321,9 +2419,7 @@ def summary_counts_parameters_and_flops(device: torch.device) -> None:
     total = sum(row[3] for row in rows)
     assert total == count_parameters(model)
 
-    # Left as it was: modes, running statistics, no hooks, also after an error.
-    with contextlib.suppress(RuntimeError):
-        summarize(model, tokens.float())  # an Embedding takes integers
+    # Left as it was, also after an error: modes, statistics, no hooks.
     assert model.training
     assert not model.attention.training
     assert model.norm.num_batches_tracked == 0
@@ -2521,10 +2617,12 @@ def mistakes_in_a_module_class_that_are_silent() -> None:
     x = torch.ones(2, 4)
     wrong = WrongModel()
     right = RightModel()
-    print("nn.Parameter(...) * 0.1: parameters", count_parameters(wrong))
-    print("right:                              3, of", count_parameters(right))
-    assert count_parameters(wrong) == 0
-    assert count_parameters(right) == 3 + 4 * 3 + 3
+    wrong_names = list(dict(wrong.named_parameters()))
+    right_names = list(dict(right.named_parameters()))
+    print("nn.Parameter(...) * 0.1: parameters", len(wrong_names), wrong_names)
+    print("right: nn.Parameter(... * 0.1):    ", len(right_names), right_names)
+    assert wrong_names == []
+    assert right_names == ["scale", "layer.weight", "layer.bias"]
 
     print("self.mean = tensor:      saved", list(wrong.state_dict()))
     print("right: register_buffer:  saved", list(right.state_dict()))
@@ -2542,7 +2640,7 @@ def mistakes_in_a_module_class_that_are_silent() -> None:
 
 # %%
 def mistakes_with_calls_that_are_silent(device: torch.device) -> None:
-    """F.dropout in eval mode, one layer three times, softmax over the batch."""
+    """Wrong in silence: F.dropout, [layer] * 3, the softmax dim, view."""
     torch.manual_seed(0)
     ones = torch.ones(1000, device=device)
     model = nn.Identity().eval()
@@ -2905,8 +3003,8 @@ def main() -> None:
             layer_norm_normalizes_each_sample: here,
             residual_blocks_need_a_scale_to_train_at_depth: {
                 **here,
-                "deep": 100 if tiny else 200,
-                "steps": 8 if tiny else 12,
+                "deep": 80 if tiny else 200,
+                "steps": 6 if tiny else 12,
             },
         },
         "Convolution": {
@@ -2919,8 +3017,8 @@ def main() -> None:
             a_trained_cnn_shows_its_feature_maps: {
                 **here,
                 **draw,
-                "steps": 30 if tiny else 200,
-                "least": 0.3 if tiny else 0.75,
+                "steps": 20 if tiny else 200,
+                "least": 0.2 if tiny else 0.75,
             },
         },
         "Sequences": {
@@ -2941,7 +3039,7 @@ def main() -> None:
             temperature_makes_sampling_bold_or_careful: here,
             language_model_learns_to_write: {
                 **here,
-                "steps": 24 if tiny else 1000,
+                "steps": 20 if tiny else 1000,
                 "loss_below": 3.0 if tiny else 1.75,
                 "count": 80 if tiny else 300,
                 "amp": args.amp,

@@ -116,6 +116,11 @@ BREAKINGS = [
         "torch.where(x < 0, 0.0, x)",
         "torch.where(x > 0, x, 0.0)",
     ),
+    (
+        "activations_bend_a_straight_line",
+        "tanh = 2 / (1 + (-2 * x).exp()) - 1",
+        "tanh = (x.exp() - (-x).exp()) / (x.exp() + (-x).exp())",
+    ),
     ("activations_bend_a_straight_line", "silu = x /", "silu = 1 /"),
     ("he_initialization_keeps_the_signal", "x = y.relu()", "x = y"),
     (
@@ -145,6 +150,11 @@ BREAKINGS = [
         "if self.p == 1:",
         "if self.p == 2:",
     ),
+    (
+        "dropout_zeroes_some_and_scales_the_rest",
+        "return x * 0\n",
+        "return torch.zeros_like(x)\n",
+    ),
     ("dropout_zeroes_some_and_scales_the_rest", "    hand.eval()\n", ""),
     (
         "batch_norm_uses_running_statistics_in_eval_mode",
@@ -161,6 +171,16 @@ BREAKINGS = [
         "(1 - 0.9**5)",
         "(1 - 0.9**4)",
     ),
+    (
+        "batch_norm_uses_running_statistics_in_eval_mode",
+        "if count < 2:",
+        "if count == 1:",
+    ),
+    (
+        "batch_norm_uses_running_statistics_in_eval_mode",
+        "y = layer.eval()(one)",
+        "y = layer.eval()(0 * one)",
+    ),
     ("layer_norm_normalizes_each_sample", "x - x.mean(-1, keepdim=True)", "x"),
     (
         "layer_norm_normalizes_each_sample",
@@ -169,13 +189,18 @@ BREAKINGS = [
     ),
     (
         "residual_blocks_need_a_scale_to_train_at_depth",
-        "DeepNetwork(deep, 1, deep**-0.5)",
-        "DeepNetwork(deep, 1, 1)",
+        "scaled = fit_a_sine(DeepNetwork(deep, 1, deep**-0.5)",
+        "scaled = fit_a_sine(DeepNetwork(deep, 1, 1)",
     ),
     (
         "residual_blocks_need_a_scale_to_train_at_depth",
         "DeepNetwork(deep, 0, 1)",
-        "DeepNetwork(20, 0, 1)",
+        "DeepNetwork(deep, 1, deep**-0.5)",
+    ),
+    (
+        "residual_blocks_need_a_scale_to_train_at_depth",
+        "scaled = growth(1, 20**-0.5)",
+        "scaled = growth(1, 1)",
     ),
     (
         "residual_blocks_need_a_scale_to_train_at_depth",
@@ -215,6 +240,12 @@ BREAKINGS = [
     ("residual_block_projects_its_shortcut", "(y + self", "(y - self"),
     (
         "residual_block_projects_its_shortcut",
+        "if stride > 1 or inputs",
+        "if inputs",
+        "RuntimeError",
+    ),
+    (
+        "residual_block_projects_its_shortcut",
         "nn.init.zeros_(same.bn2.weight)",
         "nn.init.ones_(same.bn2.weight)",
     ),
@@ -233,6 +264,11 @@ BREAKINGS = [
         "embedding_picks_rows_of_its_weight",
         "(places * y).sum()",
         "y.sum()",
+    ),
+    (
+        "embedding_picks_rows_of_its_weight",
+        "torch.tensor([-1])",
+        "torch.tensor([4])",
     ),
     ("embedding_picks_rows_of_its_weight", ", padding_idx=3)", ")"),
     (
@@ -262,6 +298,11 @@ BREAKINGS = [
         "pack_padded_sequence_skips_the_padding",
         "torch.tensor([5, 2])",
         "torch.tensor([5, 3])",
+    ),
+    (
+        "pack_padded_sequence_skips_the_padding",
+        "ends = lengths.flip(0)",
+        "ends = lengths",
     ),
     (
         "attention_is_a_weighted_mean_of_values",
@@ -306,6 +347,21 @@ BREAKINGS = [
     ),
     (
         "transformer_block_sees_only_the_past",
+        "self.qkv(self.norm1(x))",
+        "self.qkv(x)",
+    ),
+    (
+        "transformer_block_sees_only_the_past",
+        "unflatten(2, (3, self.heads, -1))",
+        "unflatten(2, (3, -1, self.heads))",
+    ),
+    (
+        "transformer_block_sees_only_the_past",
+        "q, k, v = qkv",
+        "v, k, q = qkv",
+    ),
+    (
+        "transformer_block_sees_only_the_past",
         "return x + self.mlp",
         "return self.mlp",
     ),
@@ -318,6 +374,11 @@ BREAKINGS = [
         "characters_become_numbers_and_windows",
         "(len(tokens) - context, ",
         "(len(tokens) - context - 1, ",
+    ),
+    (
+        "language_model_starts_at_the_log_of_its_vocabulary",
+        "self.norm(self.blocks(x))",
+        "self.norm(x)",
     ),
     (
         "language_model_starts_at_the_log_of_its_vocabulary",
@@ -336,6 +397,11 @@ BREAKINGS = [
     ),
     (
         "temperature_makes_sampling_bold_or_careful",
+        "context :])[:, -1]",
+        "context :])[:, 0]",
+    ),
+    (
+        "temperature_makes_sampling_bold_or_careful",
         "manual_seed(seed)",
         "manual_seed(0)",
     ),
@@ -344,6 +410,11 @@ BREAKINGS = [
     ("language_model_learns_to_write", "scaler.step(optimizer)", "scaler"),
     ("fine_tuning_moves_only_the_head", "    body.eval()", "    body"),
     ("fine_tuning_moves_only_the_head", "        optimizer.step()\n", ""),
+    (
+        "fine_tuning_moves_only_the_head",
+        "    model.requires_grad_(False)\n",
+        "",
+    ),
     (
         "fine_tuning_moves_only_the_head",
         "Adam(model[1].parameters()",
@@ -372,6 +443,17 @@ BREAKINGS = [
         "lora_trains_a_small_correction",
         "    model.requires_grad_(False)",
         "    model",
+    ),
+    (
+        "lora_trains_a_small_correction",
+        "self.layer = layer.requires_grad_(False)",
+        "self.layer = layer",
+    ),
+    (
+        "lora_trains_a_small_correction",
+        "new_empty(rank, layer.in_features)",
+        "new_empty(layer.out_features, layer.in_features)[:rank]",
+        "RuntimeError",
     ),
     (
         "a_model_takes_several_inputs",
@@ -408,6 +490,11 @@ BREAKINGS = [
         "summary_counts_parameters_and_flops",
         "                seen.add(parameter)\n",
         "",
+    ),
+    (
+        "summary_counts_parameters_and_flops",
+        "        summarize(model, tokens.float())",
+        "        summarize(model, tokens)",
     ),
     (
         "a_model_on_meta_has_shapes_and_no_memory",
