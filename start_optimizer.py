@@ -4,7 +4,7 @@
 # ///
 """Optimizing a model: one step, the rate, measuring, the whole run.
 
-Run      python start_optimizer.py      (no download, any device, SECONDS s)
+Run      python start_optimizer.py      (no download, any device, 60 s)
 Read     README.md, "Optimizing a model"
 Symbols  w weight, b bias, x input, y target, p probability; in a parabola
          w alone, in a valley x and y are the two weights
@@ -577,6 +577,7 @@ def a_range_test_finds_the_learning_rate(
     panel.semilogx(rates.tolist(), losses.clamp(max=4).tolist())
     panel.axvline(pick, color="gray", linestyle=":", label="pick")
     panel.set(title="range test", xlabel="lr", ylabel="loss, cut at 4")
+    panel.minorticks_off()
     panel.legend()
     save_figure(figure, "optimizer_rates", figures)
 
@@ -1000,10 +1001,12 @@ def training_loss_is_measured_under_other_conditions(
         after = F.cross_entropy(model(images), labels).item()
     training_loss, _ = measure(model, images, labels)
     validation_loss, _ = measure(model, *validation)
-    print(f"training, mean over the epoch, dropout, augmented: {running:.3f}")
-    print(f"training, after the epoch, dropout, as they are:   {after:.3f}")
-    print(f"training, after the epoch, eval mode:      {training_loss:.3f}")
-    print(f"validation, after the epoch, eval mode:    {validation_loss:.3f}")
+    print("training loss")
+    print(f"  mean over the epoch, dropout, augmented: {running:.3f}")
+    print(f"  after the epoch, dropout, as they are:   {after:.3f}")
+    print(f"  after the epoch, eval mode:              {training_loss:.3f}")
+    print("validation loss")
+    print(f"  after the epoch, eval mode:              {validation_loss:.3f}")
     assert model[1].weight.grad is None
     assert 5 > running > after > training_loss > 0
     assert running > validation_loss > training_loss
@@ -1033,7 +1036,7 @@ def overfitting_shows_in_the_validation_loss(
     model = small_network().to(train[0].device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     training_losses, validation_losses = [], []
-    for _ in range(30):
+    for _ in range(20):
         train_one_epoch(model, optimizer, *train)
         # After the epoch, both sets in the same way.
         loss, _ = measure(model, *train)
@@ -1042,14 +1045,14 @@ def overfitting_shows_in_the_validation_loss(
         validation_losses.append(loss)
     best = validation_losses.index(min(validation_losses))
     print("epoch  training loss  validation loss")
-    for epoch in (0, best, 29):
+    for epoch in (0, best, 19):
         print(f"{epoch + 1:5}  {training_losses[epoch]:13.3f}", end="")
         print(f"  {validation_losses[epoch]:15.3f}")
     print("lowest validation loss: epoch", best + 1)
-    assert training_losses[29] < training_losses[best] < training_losses[0]
-    assert training_losses[29] < 0.05
-    assert 0 < best < 20
-    assert validation_losses[29] > validation_losses[best] + 0.1
+    assert training_losses[19] < training_losses[best] < training_losses[0]
+    assert training_losses[19] < 0.1
+    assert 0 < best < 18
+    assert validation_losses[19] > validation_losses[best] + 0.1
     figure = draw_losses(training_losses, validation_losses)
     save_figure(figure, "optimizer_overfitting", figures)
 
@@ -1063,13 +1066,13 @@ def augment_a_little(images: Tensor) -> Tensor:
 def fit_few(
     train: tuple, dropout=0.0, weight_decay=0.0, augment=torch.clone
 ) -> nn.Module:
-    """Return a model after 30 epochs on a few images."""
+    """Return a model after 20 epochs on a few images."""
     torch.manual_seed(0)  # the same first weights each time
     model = small_network(dropout=dropout).to(train[0].device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=0.01, weight_decay=weight_decay
+        model.parameters(), lr=0.01, weight_decay=weight_decay, fused=True
     )
-    for _ in range(30):
+    for _ in range(20):
         train_one_epoch(model, optimizer, *train, augment)
     return model
 
@@ -1084,7 +1087,7 @@ def augmentation_dropout_weight_decay_reduce_overfitting(
     """
     # One change at a time.
     plain = fit_few(train)
-    decayed = fit_few(train, weight_decay=1.0)
+    decayed = fit_few(train, weight_decay=2.0)
     dropped = fit_few(train, dropout=0.5)
     augmented = fit_few(train, augment=augment_a_little)
     plain_loss, _ = measure(plain, *validation)
@@ -1092,7 +1095,7 @@ def augmentation_dropout_weight_decay_reduce_overfitting(
     dropped_loss, _ = measure(dropped, *validation)
     augmented_loss, _ = measure(augmented, *validation)
     print(f"no remedy:        validation loss {plain_loss:.3f}")
-    print(f"weight_decay=1.0: validation loss {decayed_loss:.3f}")
+    print(f"weight_decay=2.0: validation loss {decayed_loss:.3f}")
     print(f"nn.Dropout(0.5):  validation loss {dropped_loss:.3f}")
     print(f"random_affine:    validation loss {augmented_loss:.3f}")
     assert decayed_loss < plain_loss
@@ -1419,17 +1422,17 @@ def the_rate_is_tried_in_factors_of_ten(train: tuple) -> None:
     images, labels = train
     losses = []
     print("lr       loss after 20 steps")
-    for power in range(-6, 2):
+    for power in range(-5, 2):
         lr = 10.0**power
         torch.manual_seed(0)
         model = small_network().to(images.device)
         losses.append(fit(model, images, labels, lr=lr, steps=20))
         print(f"{lr:<8g} {losses[-1]:.3f}")
     best = losses.index(min(losses))
-    print("lowest:  lr", 10.0 ** (best - 6))
-    assert 10.0 ** (best - 6) in (0.01, 0.1)
+    print("lowest:  lr", 10.0 ** (best - 5))
+    assert 10.0 ** (best - 5) in (0.01, 0.1)
     assert losses[best] < 1
-    assert losses[0] > 2.2  # the fault: 1e-6
+    assert losses[0] > 2.2  # the fault: 1e-5
     assert losses[-1] > 2.4  # the fault: 10
 
 
@@ -1610,9 +1613,9 @@ def train_in(
     torch.manual_seed(0)  # the same weights and batches for each type
     device = images.device
     model = nn.Sequential(
-        nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10)
+        nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10)
     ).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
     mixed = dtype != torch.float32
     # float16 needs a scaler; bfloat16 reaches as far down as float32.
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
@@ -1958,10 +1961,10 @@ def new_run() -> tuple:
 
 
 def train_for(epochs: int, model, optimizer, scheduler) -> None:
-    """Train for so many epochs of 10 steps."""
+    """Train for so many epochs of 5 steps."""
     x = torch.linspace(-1, 1, 512).view(64, 8)
     for _ in range(epochs):
-        for _ in range(10):
+        for _ in range(5):
             optimizer.zero_grad()
             F.mse_loss(model(x), x[:, :1]).backward()
             optimizer.step()
@@ -2693,7 +2696,7 @@ def draw_report(
     epochs = range(1, len(history) + 1)
     left.plot(epochs, losses, "o-", label="training")
     left.plot(epochs, validation_losses, "o-", label="validation")
-    left.set(title="loss", xlabel="epoch", yscale="log")
+    left.set(title="loss", xlabel="epoch")
     left.legend()
 
     # Truth 3, guess 5 is the pair 35; all pairs counted, they make a table.
@@ -2991,7 +2994,8 @@ def fit(
     steps: int = 40,
 ) -> float:
     """Take steps of Adam on all the images at once; return the last loss."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    # Fused: one call moves all weights.
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     for _ in range(steps):
         loss = F.cross_entropy(model(images), labels)
         loss.backward()
