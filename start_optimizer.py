@@ -244,7 +244,7 @@ def gradient_accumulation_equals_a_large_batch(device: torch.device) -> None:
     y = torch.randn(10, 1, device=device)
     model = nn.Linear(3, 1, device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    F.mse_loss(model(x), y).backward()  # all ten at once
+    F.mse_loss(model(x), y).backward()
     whole = model.weight.grad.clone()
     print("ten at once:     ", whole.cpu())
 
@@ -263,12 +263,11 @@ def gradient_accumulation_equals_a_large_batch(device: torch.device) -> None:
     # A third for each part: how much does each of the ten samples count?
     thirds = torch.zeros(10, device=device, requires_grad=True)
     for start in range(0, 10, 4):
-        loss = thirds[start : start + 4].mean() / 3
-        loss.backward()
+        (thirds[start : start + 4].mean() / 3).backward()
     print("a third for each part, weight of a sample:", end="")
     print(f" {thirds.grad[0]:.4f} first, {thirds.grad[9]:.4f} last")
-    assert math.isclose(thirds.grad[0].item(), 1 / 12, rel_tol=1e-5)
-    assert math.isclose(thirds.grad[9].item(), 1 / 6, rel_tol=1e-5)
+    expected = torch.tensor([1 / 12] * 8 + [1 / 6] * 2, device=device)
+    assert_close(thirds.grad, expected)
 
     norm = nn.BatchNorm1d(3, affine=False).to(device)  # in train mode
     of_ten, of_four = norm(x)[:4], norm(x[:4])
@@ -788,6 +787,8 @@ def muon_by_hand_equals_torch(device: torch.device) -> None:
 # %% [markdown]
 # ## Measuring
 # Three sets of images with one job each, and how to read what they say.
+# `small_network`, `fit`, `train_one_epoch` and `measure`, which these lessons
+# share, stand below the helpers.
 
 
 # %%
@@ -802,7 +803,7 @@ def fit_at_rate(lr: float, train: tuple) -> nn.Module:
 def train_fits_validation_chooses_test_reports(
     train: tuple, validation: tuple, test: tuple
 ) -> None:
-    """Train sets the weights, validation the rate, test the number told.
+    """Train to fit weights, validate to choose the rate, test to report.
 
     Whatever you compare, rates, sizes or epochs, compare on validation. The
     test set is measured once, with the model that was chosen. The accuracy is
@@ -853,11 +854,11 @@ def batch_means_are_weighted_by_batch_size(device: torch.device) -> None:
 
 # %%
 def eval_mode_switches_dropout_and_batch_norm(device: torch.device) -> None:
-    """In eval mode dropout does nothing, batch norm uses what it has kept.
+    """In eval mode dropout is off, batch norm uses its running statistics.
 
     In train mode dropout(0.5) zeroes half of the numbers and doubles the rest,
-    and batch norm uses mean and variance of the batch. It keeps a running mean:
-    0.9 * 0 + 0.1 * 2 = 0.2 after a batch with the mean 2.
+    and batch norm uses mean and variance of the batch. Its running mean begins
+    at 0, and is 0.9 * 0 + 0.1 * 2 = 0.2 after a batch with the mean 2.
     """
     torch.manual_seed(0)
     dropout = nn.Dropout(0.5)
@@ -1210,7 +1211,7 @@ def draw_layers(dead: list, sizes: list, ratios: list) -> Figure:
 
 
 def inside_a_step_each_layer_is_measured(train: tuple, figures: Path) -> None:
-    """Dead units, size of the gradient, ratio of update to weight.
+    """Print for each layer dead units, gradient norm, update / weight.
 
     A unit that is 0 for each image of a batch is dead: its gradient is 0. With
     SGD the ratio is lr * |gradient| / |weight|; about 0.001 is usual. Here half
@@ -1253,7 +1254,8 @@ def inside_a_step_each_layer_is_measured(train: tuple, figures: Path) -> None:
 # %% [markdown]
 # ## When the loss does not fall
 # First aid, in this order. Each section has a sound model and one with a fault,
-# and the step that tells them apart.
+# and the step that tells them apart. `small_network` and `fit` are those of
+# the chapter before.
 
 
 # %%
@@ -1649,7 +1651,7 @@ def train_in(
 def autocast_trains_to_the_same_loss(
     digits: tuple[Tensor, Tensor], half: torch.dtype, *, steps: int = 100
 ) -> None:
-    """`autocast` trains to the same loss; whether faster, the clock says.
+    """`autocast` trains to the same loss; whether it is faster, measure.
 
     The time is a matter of the device: on one server bfloat16 trained 1.7
     times as fast, on a CPU without its instructions 15 times as slow. A small
@@ -2175,7 +2177,7 @@ def processes_average_their_gradients(*, processes: int = 2) -> None:
 
 # %%
 def mistakes_give_an_optimizer_no_weights(device: torch.device) -> None:
-    """An optimizer wants a list of weights: not empty, leaves all."""
+    """An optimizer takes leaf tensors, one at least; a generator runs out."""
     model = nn.Linear(2, 1, bias=False).to(device)
     nn.init.ones_(model.weight)
     weights = model.parameters()  # a generator: it can be read once
@@ -2183,12 +2185,14 @@ def mistakes_give_an_optimizer_no_weights(device: torch.device) -> None:
     assert count == 2
     with caught(ValueError, "optimizer got an empty parameter list"):
         torch.optim.SGD(weights, lr=0.1)
-    torch.optim.SGD(model.parameters(), lr=0.1)  # right: ask again
+    torch.optim.SGD(model.parameters(), lr=0.1)  # right: a new one
 
     w = torch.ones(2, requires_grad=True, device=device)
     with caught(ValueError, "can't optimize a non-leaf Tensor"):
         torch.optim.SGD([0.1 * w], lr=0.1)
-    optimizer = torch.optim.SGD([w], lr=0.1)  # right: what was made itself
+    optimizer = torch.optim.SGD(
+        [w], lr=0.1
+    )  # right: w is a leaf, 0.1 * w is not
     w.sum().backward()  # the gradient is 1
     optimizer.step()
     assert_close(w.detach(), torch.full_like(w.detach(), 0.9))
@@ -2196,7 +2200,7 @@ def mistakes_give_an_optimizer_no_weights(device: torch.device) -> None:
 
 # %%
 def mistakes_call_a_scheduler() -> None:
-    """A scheduler steps after the optimizer; on a plateau it wants a loss."""
+    """A scheduler steps after the optimizer; one of them takes the loss."""
     w = torch.ones(1, requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=0.1)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
