@@ -271,8 +271,7 @@ def gradient_accumulation_equals_a_large_batch(device: torch.device) -> None:
 
     norm = nn.BatchNorm1d(3, affine=False).to(device)  # in train mode
     of_ten, of_four = norm(x)[:4], norm(x[:4])
-    print(f"batch norm, first number: {of_ten[0, 0]:.4f} of ten", end="")
-    print(f", {of_four[0, 0]:.4f} of four")
+    print(f"batch norm: {of_ten[0, 0]:.4f} in ten, {of_four[0, 0]:.4f} in four")
     assert of_four.mean().abs() < 1e-5 < 0.1 < of_ten.mean(dim=0).abs().max()
 
 
@@ -2190,9 +2189,7 @@ def mistakes_give_an_optimizer_no_weights(device: torch.device) -> None:
     w = torch.ones(2, requires_grad=True, device=device)
     with caught(ValueError, "can't optimize a non-leaf Tensor"):
         torch.optim.SGD([0.1 * w], lr=0.1)
-    optimizer = torch.optim.SGD(
-        [w], lr=0.1
-    )  # right: w is a leaf, 0.1 * w is not
+    optimizer = torch.optim.SGD([w], lr=0.1)  # right: w is a leaf
     w.sum().backward()  # the gradient is 1
     optimizer.step()
     assert_close(w.detach(), torch.full_like(w.detach(), 0.9))
