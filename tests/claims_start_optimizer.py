@@ -96,6 +96,11 @@ BREAKINGS = [
         "        optimizer.zero_grad()\n        loss.backward()\n",
     ),
     (
+        "gradient_accumulation_equals_a_large_batch",
+        "norm(x)[:4], norm(x[:4])",
+        "norm(x)[:4], norm(x)[:4]",
+    ),
+    (
         "a_learning_rate_converges_below_two_over_curvature",
         "        optimizer.step()\n",
         "",
@@ -239,28 +244,28 @@ BREAKINGS = [
     ("muon_by_hand_equals_torch", "weight_decay=0.5)", "weight_decay=0.0)"),
     (
         "train_fits_validation_chooses_test_reports",
-        "        optimizer.step()\n",
+        "    fit(model, *train, lr=lr)\n",
         "",
     ),
     (
         "train_fits_validation_chooses_test_reports",
-        "        optimizer.zero_grad()\n",
-        "",
+        "middle = fit_at_rate(0.01, train)",
+        "middle = fit_at_rate(0.0001, train)",
     ),
     (
         "train_fits_validation_chooses_test_reports",
-        "slow_right = share_right(slow, *validation)",
-        "slow_right = share_right(middle, *validation)",
+        "measure(slow, *validation)",
+        "measure(middle, *validation)",
     ),
     (
         "train_fits_validation_chooses_test_reports",
-        "on_test = share_right(middle, *test)",
-        "on_test = share_right(middle, *train)",
+        "measure(middle, *test)",
+        "measure(middle, *train)",
     ),
     (
         "train_fits_validation_chooses_test_reports",
-        "on_test = share_right(middle, *test)",
-        "on_test = share_right(fast, *test)",
+        "measure(middle, *test)",
+        "measure(fast, *test)",
     ),
     (
         "batch_means_are_weighted_by_batch_size",
@@ -313,7 +318,7 @@ BREAKINGS = [
     (
         "a_split_by_family_of_fonts_shows_the_gap",
         "nearest_neighbour_accuracy([dejavu, stix], modern, count)",
-        "nearest_neighbour_accuracy([dejavu, modern], modern, count)",
+        "nearest_neighbour_accuracy(every, modern, count)",
     ),
     (
         "a_split_by_family_of_fonts_shows_the_gap",
@@ -327,8 +332,8 @@ BREAKINGS = [
     ),
     (
         "training_loss_is_measured_under_other_conditions",
-        "        model.eval()\n",
-        "",
+        "measure(model, images, labels)",
+        "(after, 0)",
     ),
     (
         "training_loss_is_measured_under_other_conditions",
@@ -342,27 +347,27 @@ BREAKINGS = [
     ),
     (
         "overfitting_shows_in_the_validation_loss",
-        "model(validation[0]), validation[1])",
-        "model(images), labels)",
-    ),
-    (
-        "overfitting_shows_in_the_validation_loss",
-        "            optimizer.step()\n",
+        "        loss, _ = measure(model, *validation)\n",
         "",
     ),
     (
         "overfitting_shows_in_the_validation_loss",
-        "            optimizer.zero_grad()\n",
+        "        train_one_epoch(model, optimizer, *train)\n",
         "",
     ),
     (
         "overfitting_shows_in_the_validation_loss",
-        "unseen.append(loss.item())",
-        "unseen.append(float('nan'))",
+        "training_losses.append(loss)",
+        "training_losses.append(math.nan)",
+    ),
+    (
+        "overfitting_shows_in_the_validation_loss",
+        "validation_losses.append(loss)",
+        "validation_losses.append(math.nan)",
     ),
     (
         "augmentation_dropout_weight_decay_reduce_overfitting",
-        "decayed = fit_few(train, weight_decay=1.0)",
+        "decayed = fit_few(train, weight_decay=2.0)",
         "decayed = fit_few(train)",
     ),
     (
@@ -372,13 +377,13 @@ BREAKINGS = [
     ),
     (
         "augmentation_dropout_weight_decay_reduce_overfitting",
-        "augmented = fit_few(train, augment=True)",
+        "augmented = fit_few(train, augment=augment_a_little)",
         "augmented = fit_few(train)",
     ),
     (
         "augmentation_dropout_weight_decay_reduce_overfitting",
-        "return model.eval()",
-        "return model",
+        "measure(plain, *validation)",
+        "(math.nan, 0)",
     ),
     (
         "early_stopping_keeps_the_best_epoch",
@@ -400,6 +405,11 @@ BREAKINGS = [
         "epoch - best_epoch == patience",
         "epoch - best_epoch == patience + 1",
     ),
+    (
+        "early_stopping_keeps_the_best_epoch",
+        "no_copy = model.state_dict()",
+        "no_copy = copy.deepcopy(best_weights)",
+    ),
     ("seeds_are_error_bars", "torch.manual_seed(seed)", "torch.manual_seed(0)"),
     ("seeds_are_error_bars", "narrow.std() / math.sqrt(5)", "narrow.std()"),
     (
@@ -407,7 +417,11 @@ BREAKINGS = [
         "    torch.manual_seed(seed)  # the first weights depend on it\n",
         "",
     ),
-    ("seeds_are_error_bars", "        optimizer.step()\n", ""),
+    (
+        "seeds_are_error_bars",
+        "    fit(model, *train, lr=0.02, steps=steps)\n",
+        "",
+    ),
     ("seeds_are_error_bars", "seed, 36, 15)", "seed, 36, 2)"),
     (
         "inside_a_step_each_layer_is_measured",
@@ -427,21 +441,25 @@ BREAKINGS = [
     ),
     (
         "the_first_loss_is_log_of_the_classes",
-        "model(255 * images)",
-        "model(images)",
+        "255 * images",
+        "images",
     ),
     (
         "the_first_loss_is_log_of_the_classes",
-        "        nn.init.zeros_(model[3].bias)\n",
-        "",
+        "sound, _ = measure(model, images, labels)",
+        "sound, _ = measure(model, 255 * images, labels)",
     ),
-    ("the_first_loss_is_log_of_the_classes", "(64, 100)", "(64, 10)"),
+    (
+        "the_first_loss_is_log_of_the_classes",
+        "(32, 100)",
+        "(32, 10)",
+    ),
     ("the_first_loss_is_log_of_the_classes", "math.log(10)", "math.log10(10)"),
     ("one_batch_is_learnt_by_heart", "        optimizer.step()\n", ""),
     (
         "one_batch_is_learnt_by_heart",
-        "model.append(nn.Softmax(dim=1))",
-        "model.append(nn.Identity())",
+        ".append(nn.Softmax(dim=1))",
+        "",
     ),
     (
         "one_batch_is_learnt_by_heart",
@@ -451,7 +469,7 @@ BREAKINGS = [
     ("one_batch_is_learnt_by_heart", "        optimizer.zero_grad()\n", ""),
     (
         "look_at_a_batch_as_the_model_gets_it",
-        "moved = labels[torch.randperm(len(labels)).to(device)]",
+        "moved = labels[order]",
         "moved = labels",
     ),
     (
@@ -475,11 +493,15 @@ BREAKINGS = [
         "first_to_last(nn.ReLU(), ",
         "first_to_last(nn.Sigmoid(), ",
     ),
-    ("the_rate_is_tried_in_factors_of_ten", "        optimizer.step()\n", ""),
     (
         "the_rate_is_tried_in_factors_of_ten",
-        "model.parameters(), lr=lr)",
-        "model.parameters(), lr=0.01)",
+        "lr=lr, steps=20",
+        "lr=lr, steps=1",
+    ),
+    (
+        "the_rate_is_tried_in_factors_of_ten",
+        "lr=lr, steps=20",
+        "lr=0.01, steps=20",
     ),
     (
         "the_rate_is_tried_in_factors_of_ten",
@@ -497,16 +519,6 @@ BREAKINGS = [
         "F.cross_entropy(logits, labels)",
     ),
     (
-        "a_softmax_before_cross_entropy_keeps_the_loss_up",
-        "F.cross_entropy(wrong.softmax(dim=1), labels)",
-        "F.cross_entropy(wrong, labels)",
-    ),
-    (
-        "a_softmax_before_cross_entropy_keeps_the_loss_up",
-        "    wrong.grad = None\n",
-        "",
-    ),
-    (
         "the_same_answer_for_every_input_is_found_by_std",
         "model[1].bias.fill_(-100)",
         "model[1].bias.fill_(0)",
@@ -518,18 +530,23 @@ BREAKINGS = [
     ),
     (
         "the_same_answer_for_every_input_is_found_by_std",
-        "        optimizer.step()\n",
-        "",
+        "model[1].bias.fill_(-100)",
+        "model[1].bias.fill_(100)",
     ),
     (
         "the_same_answer_for_every_input_is_found_by_std",
-        "labels.bincount() / len(labels)",
-        "torch.ones(10) / 10",
+        "gradient = model[1].weight",
+        "gradient = model[4].bias",
+    ),
+    (
+        "the_same_answer_for_every_input_is_found_by_std",
+        "scaled = model(shifted)",
+        "scaled = model(images)",
     ),
     (
         "good_in_train_and_bad_in_eval_is_batch_norm",
-        "momentum=0.001)",
-        "momentum=0.1)",
+        "norm.momentum = 0.001",
+        "norm.momentum = 0.1",
     ),
     (
         "good_in_train_and_bad_in_eval_is_batch_norm",
@@ -659,7 +676,6 @@ BREAKINGS = [
         "backend=counter)\n    assert",
         "backend=counter, dynamic=True)\n    assert",
     ),
-    ("torch_compile_compiles_again_for_a_new_size", "self.graphs += 1", "pass"),
     ("torch_compile_compiles_again_for_a_new_size", "(2 * x).relu()", "2 * x"),
     (
         "a_branch_on_data_breaks_the_graph",
@@ -668,8 +684,8 @@ BREAKINGS = [
     ),
     (
         "a_branch_on_data_breaks_the_graph",
-        "torch.compile(branch_on_data, backend=record, fullgraph=True)",
-        "torch.compile(branch_on_data, backend=record)",
+        ("torch.compile(branch_on_data, backend=counter, fullgraph=True)"),
+        "torch.compile(branch_on_data, backend=counter)",
     ),
     (
         "a_branch_on_data_breaks_the_graph",
@@ -693,25 +709,25 @@ BREAKINGS = [
     ),
     (
         "a_checkpoint_resumes_bit_for_bit",
-        '        run.optimizer.load_state_dict(state["optimizer"])\n',
+        '        optimizer.load_state_dict(state["optimizer"])\n',
         "        pass\n",
     ),
     ("a_checkpoint_resumes_bit_for_bit", '"epoch": 2,', '"epoch": 1,'),
     ("a_checkpoint_resumes_bit_for_bit", "nn.Dropout(0.5)", "nn.Identity()"),
     (
         "a_checkpoint_resumes_bit_for_bit",
-        "            self.scheduler.step()\n",
+        "        scheduler.step()\n",
         "",
     ),
     (
         "a_checkpoint_resumes_bit_for_bit",
-        "straight, leave_out=part",
-        "straight",
+        "resume(path, leave_out=part)",
+        "resume(path)",
     ),
     (
         "a_checkpoint_resumes_bit_for_bit",
-        "straight = run.model[0].weight.detach()",
-        "straight = run.model[0].weight.detach() * float('nan')",
+        "straight = model[0].weight.detach()",
+        "straight = model[0].weight.detach() * math.nan",
     ),
     (
         "os_replace_keeps_the_last_good_checkpoint",
@@ -726,21 +742,6 @@ BREAKINGS = [
         "FileNotFoundError",
     ),
     ("os_replace_keeps_the_last_good_checkpoint", "room = 1000", "room = 1e9"),
-    (
-        "averaged_gradients_are_those_of_the_batch",
-        "3 / 8 * first + 5 / 8 * second",
-        "5 / 8 * first + 3 / 8 * second",
-    ),
-    (
-        "averaged_gradients_are_those_of_the_batch",
-        "F.mse_loss(layer(x[4:]), y[4:])",
-        "F.mse_loss(layer(x[4:]), y[4:], reduction='sum')",
-    ),
-    (
-        "averaged_gradients_are_those_of_the_batch",
-        "nn.BatchNorm1d(4, affine=False).to(device)",
-        "nn.BatchNorm1d(4, affine=False).to(device).eval()",
-    ),
     (
         "processes_average_their_gradients",
         "w.grad /= count",
@@ -777,22 +778,6 @@ BREAKINGS = [
     ),
     ("mistakes_call_a_scheduler", "patience=0", "patience=1"),
     ("mistakes_call_a_scheduler", "scheduler.step(0.8)", "scheduler.step(0.6)"),
-    (
-        "mistakes_load_names_that_do_not_match",
-        'nn.ModuleDict({"module": nn.Linear(2, 1)}).state_dict()',
-        "{'module.weight': torch.ones(1, 2)}",
-        "RuntimeError",
-    ),
-    (
-        "mistakes_load_names_that_do_not_match",
-        "nn.Linear(2, 5).load_state_dict(state)",
-        "nn.Linear(2, 1).load_state_dict(dict(state))",
-    ),
-    (
-        "mistakes_load_names_that_do_not_match",
-        "    model.load_state_dict(state)\n    assert",
-        "    assert",
-    ),
     (
         "mistakes_save_or_load_a_model",
         "torch.save(trained, path)",
@@ -831,16 +816,6 @@ BREAKINGS = [
         ),
     ),
     (
-        "mistake_a_scheduler_for_epochs_stepped_each_batch",
-        "            optimizer.step()\n            scheduler.step()\n",
-        "            optimizer.step()\n        scheduler.step()\n",
-    ),
-    (
-        "mistake_a_scheduler_for_epochs_stepped_each_batch",
-        "            optimizer.step()\n        scheduler.step()\n",
-        "            optimizer.step()\n            scheduler.step()\n",
-    ),
-    (
         "mistake_accuracy_of_a_column",
         "right = (guesses == labels).sum()",
         "right = (guesses.squeeze(1) == labels).sum()",
@@ -871,26 +846,6 @@ BREAKINGS = [
         "    #",
     ),
     (
-        "mistake_a_state_dict_is_no_copy",
-        "copied = copy.deepcopy(model.state_dict())",
-        "copied = dict(model.state_dict())",
-    ),
-    (
-        "mistake_a_state_dict_is_no_copy",
-        "best = model.state_dict()\n    copied",
-        "best = copy.deepcopy(model.state_dict())\n    copied",
-    ),
-    (
-        "mistake_strict_false_loads_nothing",
-        "model.load_state_dict(state, strict=False)",
-        "model[0].load_state_dict(state, strict=False)",
-    ),
-    (
-        "mistake_strict_false_loads_nothing",
-        "report = model[0].load_state_dict(state)",
-        "report = model.load_state_dict(state, strict=False)",
-    ),
-    (
         "train_stops_early_and_keeps_the_best_epoch",
         "            scaler.step(optimizer)\n",
         "",
@@ -902,12 +857,12 @@ BREAKINGS = [
     ),
     (
         "train_stops_early_and_keeps_the_best_epoch",
-        'if unseen_loss < best["loss"]:',
+        'if validation_loss < best["loss"]:',
         "if epoch == 1:",
     ),
     (
         "train_stops_early_and_keeps_the_best_epoch",
-        'if unseen_loss < best["loss"]:',
+        'if validation_loss < best["loss"]:',
         "if True:",
     ),
     (
@@ -933,41 +888,14 @@ BREAKINGS = [
     ),
     (
         "train_stops_early_and_keeps_the_best_epoch",
-        "evaluate(model, *validation, half)",
-        "(loss, 0.9, 0)",
+        ("validation_loss, accuracy, _ = evaluate(model, *validation, half)"),
+        "validation_loss, accuracy = loss, 0.9",
     ),
     ("train_stops_early_and_keeps_the_best_epoch", "patience=2", "patience=3"),
     (
         "train_stops_early_and_keeps_the_best_epoch",
         "            optimizer.zero_grad()\n",
         "",
-    ),
-    (
-        "train_resumes_from_its_checkpoint_bit_for_bit",
-        '        optimizer.load_state_dict(saved["optimizer"])\n',
-        "",
-    ),
-    (
-        "train_resumes_from_its_checkpoint_bit_for_bit",
-        '        schedule.load_state_dict(saved["schedule"])\n',
-        "",
-    ),
-    (
-        "train_resumes_from_its_checkpoint_bit_for_bit",
-        "        os.replace(partial, path)",
-        "        pass",
-        "SystemExit",
-    ),
-    (
-        "train_resumes_from_its_checkpoint_bit_for_bit",
-        "            torch.save(whole, file)",
-        "            path.touch() or path.unlink() or torch.save(whole, file)",
-        "FileNotFoundError",
-    ),
-    (
-        "train_resumes_from_its_checkpoint_bit_for_bit",
-        'return saved["history"], saved["best"]',
-        'return [], saved["best"]',
     ),
     (
         "an_image_folder_is_split_within_each_class",
@@ -986,8 +914,8 @@ BREAKINGS = [
     ),
     (
         "a_checkpoint_predicts_the_class_of_new_images",
-        "labels.to(device)),\n            validation",
-        "labels.to(device) * 0),\n            validation",
+        "labels.to(device)),\n        validation",
+        "labels.to(device) * 0),\n        validation",
     ),
     (
         "a_checkpoint_predicts_the_class_of_new_images",
@@ -998,6 +926,32 @@ BREAKINGS = [
         "a_checkpoint_predicts_the_class_of_new_images",
         'about["size"] = 16',
         'about["size"] = 24',
+        "SystemExit",
+    ),
+    (
+        "a_checkpoint_predicts_the_class_of_new_images",
+        '        optimizer.load_state_dict(saved["optimizer"])\n',
+        "",
+    ),
+    (
+        "a_checkpoint_predicts_the_class_of_new_images",
+        '        scheduler.load_state_dict(saved["schedule"])\n',
+        "",
+    ),
+    (
+        "a_checkpoint_predicts_the_class_of_new_images",
+        '        model.load_state_dict(saved["last"])\n',
+        "",
+    ),
+    (
+        "a_checkpoint_predicts_the_class_of_new_images",
+        'return saved["history"], saved["best"]',
+        'return [], saved["best"]',
+    ),
+    (
+        "a_checkpoint_predicts_the_class_of_new_images",
+        "        os.replace(partial, path)",
+        "        pass",
         "SystemExit",
     ),
     (
