@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import benchmark
+import exercise_checks
 import numpy as np
 import pytest
 import torch
@@ -219,6 +220,8 @@ def test_commands_run(block, reader, tiny_runs):
             case ["python", "tests/benchmark.py", *flags]:
                 with pytest.raises(SystemExit, match="0"):
                     benchmark.main([*flags, "--help"])
+            case ["python", "tests/exercises.py", *arguments]:
+                exercise_checks.make_parser().parse_args(arguments)
             case ["python", script]:
                 assert (ROOT / script).is_file()
             case ["uv", "run", script]:
@@ -291,6 +294,7 @@ def test_figures_are_drawn_by_the_scripts_and_small(tiny_runs):
 
 def test_flags_and_files_exist(command_line):
     helps = [command_line(path.stem, "--help")[1] for path in SCRIPTS]
+    helps.append(exercise_checks.make_parser().format_help())
     helps.append(get_args_parser().format_help())  # of torchrun
     helps.append("--index-url")  # of pip
     known = set(re.findall(r"--[a-z][a-z-]*", "".join(helps)))

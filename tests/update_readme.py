@@ -150,7 +150,9 @@ def section_lists(script: Path) -> str:
         head = f"**{chapter}** ({2 * len(names)} min, {level})\n\n"
         lines = []
         for name in names:
-            more = f", exercise `{exercises[name]}`" if name in exercises else ""
+            more = (
+                f", exercise `{exercises[name]}`" if name in exercises else ""
+            )
             lines.append(f"- {link(name, f'`{name}`')}{more}\n")
         lists.append(head + "".join(lines))
     return "\n".join(lists)
