@@ -876,7 +876,7 @@ class DeepNetwork(nn.Module):
         return self.last(self.body(self.first(x)))
 
 
-def growth(skip: float, scale: float) -> float:
+def mean_square_growth(skip: float, scale: float) -> float:
     """Return the mean square after 20 layers of width 256, from 1 before."""
     model = DeepNetwork(20, skip, scale, width=256)
     return model.body(torch.randn(100, 256)).square().mean().item()
@@ -908,9 +908,9 @@ def residual_blocks_need_a_scale_to_train_at_depth(
     seeds: 9 or more hold.
     """
     torch.manual_seed(1)
-    plain = growth(0, 1)
-    added = growth(1, 1)
-    scaled = growth(1, 20**-0.5)
+    plain = mean_square_growth(0, 1)
+    added = mean_square_growth(1, 1)
+    scaled = mean_square_growth(1, 20**-0.5)
     print("mean square of x after 20 layers, and by formula; 1 before them")
     print(f"f(x)                    {plain:8.3g}        1")
     print(f"x + f(x)                {added:8.3g} {2**20:8.3g}")
@@ -2408,9 +2408,8 @@ def summary_counts_parameters_and_flops(device: torch.device) -> None:
     with caught(RuntimeError, "Expected tensor for argument #1 'indices'"):
         summarize(model, tokens.float())
     rows = summarize(model, tokens)[0]  # right: an Embedding takes integers
-    print(f"{'name':18} {'kind':31} output      own")
-    for name, kind, shape, own in rows:
-        print(f"{name:18} {kind:31} {str(shape):9} {own:5}")
+    for name, kind, shape, own in rows:  # own: parameters of its own
+        print(f"{name:18} {kind:31} {str(shape):9} own {own}")
     assert rows[0] == ("", "Tagger", (3, 50), 8)
     name, kind, shape, own = rows[2]
     assert (name, shape, own) == ("attention", (3, 6, 8), 3 * (8 * 8 + 8))

@@ -1007,7 +1007,7 @@ def normalize_test_data_by_the_training_statistics() -> None:
 
 
 # %%
-def read_text(path: Path) -> str:
+def read_utf8(path: Path) -> str:
     """Return the text of a UTF-8 file; `ValueError` where it is none."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -1036,7 +1036,7 @@ class TextFolder(Dataset):
     def __getitem__(self, index: int) -> tuple[str, int]:
         """Return the text of a file and the number of its class."""
         path = self.paths[index]
-        return read_text(path), self.classes.index(path.parent.name)
+        return read_utf8(path), self.classes.index(path.parent.name)
 
 
 def a_folder_of_texts_gives_text_and_label() -> None:
@@ -3427,7 +3427,7 @@ def look_at_texts(folder: Path, figures: Path) -> None:
     folder = need_folder("--texts", folder)
     paths, labels = files_of_classes("--texts", folder, ".txt")
     classes = sorted(set(labels))
-    good = readable("--texts", folder, paths, read_text, [])
+    good = readable("--texts", folder, paths, read_utf8, [])
     paths = [paths[index] for index in good]
     labels = [labels[index] for index in good]
     dataset = TextFolder(folder, classes)

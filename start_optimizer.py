@@ -3433,7 +3433,9 @@ def whole_run(
     }
     optimizer_class, options = optimizers[args.optimizer]
     options["lr"] = args.lr or options["lr"]
-    epochs = 2 if args.tiny or args.data != "digits" else 6
+    epochs = {"digits": 6, "mnist": 1}.get(args.data, 2)
+    if args.tiny:
+        epochs = 2
     if args.images and not args.tiny:
         epochs = 20
     epochs = args.epochs or epochs

@@ -199,8 +199,8 @@ BREAKINGS = [
     ),
     (
         "residual_blocks_need_a_scale_to_train_at_depth",
-        "scaled = growth(1, 20**-0.5)",
-        "scaled = growth(1, 1)",
+        "scaled = mean_square_growth(1, 20**-0.5)",
+        "scaled = mean_square_growth(1, 1)",
     ),
     (
         "residual_blocks_need_a_scale_to_train_at_depth",
