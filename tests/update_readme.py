@@ -144,6 +144,9 @@ def section_lists(script: Path) -> str:
         names = [cell.name for cell in found]
         if chapter == "Mistakes":  # they have tables of their own
             at = "[When it goes wrong](#when-it-goes-wrong)"
+            for name in [name for name in names if name in exercises]:
+                at += f"; {link(name, f'`{name}`')}, exercise "
+                at += f"`{exercises[name]}`"
             lists.append(f"**Mistakes** ({len(names)} sections): {at}\n")
             continue
         level = LEVELS.get(chapter, "easy")
