@@ -1007,6 +1007,8 @@ def difference(came: Any, expected: Any) -> Fault | None:
     fits = float | int if isinstance(expected, float) else type(expected)
     if not isinstance(came, fits) or kind(came) == "bool" != kind(expected):
         what = f"the type is {kind(came)}, not {kind(expected)}"
+        if isinstance(came, Tensor):
+            what += ": `.item()` makes one"
         return Fault(what, came, expected)
     if isinstance(expected, float):
         equal = math.isclose(came, expected, rel_tol=1e-4, abs_tol=1e-5)
@@ -1282,7 +1284,7 @@ def main(arguments: list[str] | None = None, seconds: float = SECONDS) -> None:
     """Print a hint, a solution, or a verdict on each exercise."""
     args = make_parser().parse_args(arguments)
     if args.hint:
-        print(ALL[args.hint].hint)
+        print(textwrap.fill(ALL[args.hint].hint, 80))
     if args.solution:
         solutions = importlib.import_module("solutions")
         print(inspect.getsource(getattr(solutions, args.solution)).rstrip())
