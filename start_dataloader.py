@@ -3382,7 +3382,7 @@ class SoundNotes:
         seconds = sorted(self.seconds)
         text = f"{seconds[0]:.3g}..{seconds[-1]:.3g} s"
         text += f", median {seconds[len(seconds) // 2]:.3g} s"
-        tell("lengths", f"{text}, together {sum(seconds):,.0f} s")
+        tell("lengths", f"{text}, together {sum(seconds):,.1f} s")
         tell("values", f"{min(self.limits):.3f}..{max(self.limits):.3f}")
         if max(map(abs, self.limits)) > 1:
             tell("", "floats beyond -1..1: divide them")

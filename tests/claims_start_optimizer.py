@@ -332,8 +332,8 @@ BREAKINGS = [
     ),
     (
         "training_loss_is_measured_under_other_conditions",
-        "measure(model, images, labels)",
-        "(after, 0)",
+        "        model.eval()\n",
+        "",
     ),
     (
         "training_loss_is_measured_under_other_conditions",
