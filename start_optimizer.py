@@ -1132,6 +1132,7 @@ def early_stopping_keeps_the_best_epoch(
     losses = []
     for epoch in range(1, 101):
         train_one_epoch(model, optimizer, *train)
+        assert model.training  # again, after `measure`
         loss, _ = measure(model, *validation)
         losses.append(loss)
         if loss == min(losses):
