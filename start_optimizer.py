@@ -3459,7 +3459,7 @@ def whole_run(
     about["channels"], about["size"] = images.shape[1], images.shape[-1]
     if args.resume:
         read_checkpoint(args.checkpoint, about)
-    elif args.checkpoint:
+    elif args.checkpoint and rank == 0:  # the process that writes it
         check_writable(args.checkpoint)
     # Milder than what the digits were drawn with: they stay digits.
     augment = functools.partial(
