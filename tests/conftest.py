@@ -5,6 +5,7 @@ import ast
 import collections
 import functools
 import importlib
+import json
 import multiprocessing
 import os
 import random
@@ -13,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,6 +167,15 @@ def finish(process):
     return process.returncode, output, errors
 
 
+def run_one_by_one(commands):
+    """Run scripts to their end, and keep each outcome in its folder."""
+    for path, folder, flags in commands:
+        outcome = finish(start(path, folder, *flags))
+        half_written = folder / "outcome.half"
+        half_written.write_text(json.dumps(outcome))
+        half_written.rename(folder / "outcome.json")
+
+
 def pytest_configure(config):
     """Know the tests that take minutes, and leave them out unless asked."""
     config.addinivalue_line("markers", "slow: takes minutes; -m slow runs it")
@@ -235,27 +246,44 @@ def fresh_state():
 
 @pytest.fixture(scope="session")
 def tiny_runs(tmp_path_factory):
-    """Return a starter of whole scripts, which runs each of them once.
+    """Return a reader of whole runs, tiny, with and without --amp.
 
     It takes a script and a device, and returns flag -> folder, exit status,
-    standard output and standard error, with and without --amp side by side.
+    standard output and standard error. All of them run in one other process
+    from the first test on: half of the tests need one core alone.
     """
-    outcomes = {}
-
-    def both(path: Path, device: str) -> dict[str, tuple]:
-        if (path, device) not in outcomes:
-            started = {}
+    commands, places = [], {}
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for device in devices:
+        for path in SCRIPTS:
             for flag in ("", "--amp"):
                 folder = tmp_path_factory.mktemp("empty")
                 flags = ["--tiny", "--device", device, *flag.split()]
-                started[flag] = folder, start(path, folder, *flags)
-            outcomes[path, device] = {
-                flag: (folder, *finish(process))
-                for flag, (folder, process) in started.items()
-            }
-        return outcomes[path, device]
+                commands.append((path, folder, flags))
+                places.setdefault((path, device), {})[flag] = folder
+    runner = multiprocessing.Process(target=run_one_by_one, args=(commands,))
+    runner.start()
 
-    return both
+    def outcomes(path: Path, device: str) -> dict[str, tuple]:
+        found = {}
+        for flag, folder in places[path, device].items():
+            file = folder / "outcome.json"
+            while not file.exists():
+                assert file.exists() or runner.is_alive(), folder
+                time.sleep(0.1)
+            found[flag] = folder, *json.loads(file.read_text())
+        return found
+
+    yield outcomes
+    runner.terminate()
+    runner.join()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def start_early(request):
+    """Start the whole runs before the first test, if any test asks for them."""
+    if any("tiny_runs" in item.fixturenames for item in request.session.items):
+        request.getfixturevalue("tiny_runs")
 
 
 @pytest.fixture

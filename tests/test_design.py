@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import copy
+import functools
 import io
 import re
 import subprocess
@@ -12,12 +13,6 @@ import tokenize
 import pytest
 from conftest import ROOT, SCRIPTS, cells, chapters_in_main
 
-# Scripts that are not rewritten yet. Of them less is asked.
-FIRST_EDITION = []
-SECOND_EDITION = [path for path in SCRIPTS if path.stem not in FIRST_EDITION]
-second_edition = pytest.mark.parametrize(
-    "path", SECOND_EDITION, ids=lambda path: path.stem
-)
 NAMES = [
     "start_Pytorch",
     "start_autograd",
@@ -70,7 +65,6 @@ def imported(tree: ast.AST) -> set[str]:
 
 def test_no_script_goes_unchecked():
     assert SCRIPTS and {path.stem for path in SCRIPTS} <= set(NAMES)
-    assert set(FIRST_EDITION) <= set(NAMES)
 
 
 def test_nothing_else_at_the_top_level():
@@ -183,10 +177,9 @@ def test_names_are_unique(script):
     assert [name for name in set(names) if names.count(name) > 1] == []
 
 
-@second_edition
-def test_comments_are_neither_rare_nor_dense(path):
+def test_comments_are_neither_rare_nor_dense(script):
     comments, code = set(), set()
-    text = path.read_text().partition(HELPERS_BEGIN)[0]
+    text = script.read_text().partition(HELPERS_BEGIN)[0]
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             comments.add(token.start[0])
@@ -216,9 +209,8 @@ def test_claims_are_one_short_sentence(script):
         assert cell.claim not in cell.name and "_" in cell.name
 
 
-@second_edition
-def test_each_chapter_opens_with_a_heading(path):
-    text = path.read_text()
+def test_each_chapter_opens_with_a_heading(script):
+    text = script.read_text()
     found = []  # chapters and sections, in the order of the text
     for cell in re.split(r"^# %%", text, flags=re.MULTILINE)[1:]:
         if cell.startswith(" [markdown]\n"):
@@ -238,19 +230,17 @@ def test_each_chapter_opens_with_a_heading(path):
     assert found == expected
 
 
-@second_edition
-def test_the_last_chapter_is_the_mistakes(path):
-    *_, one_before, last = chapters_in_main(ast.parse(path.read_text()))
-    if path.stem == "start_optimizer":
+def test_the_last_chapter_is_the_mistakes(script):
+    *_, one_before, last = chapters_in_main(ast.parse(script.read_text()))
+    if script.stem == "start_optimizer":
         assert (one_before, last) == ("Mistakes", "The whole run")
     else:
         assert last == "Mistakes"
 
 
-@second_edition
-def test_a_mistake_stands_above_its_cure(path):
-    lines = path.read_text().splitlines()
-    for node in lesson(path):
+def test_a_mistake_stands_above_its_cure(script):
+    lines = script.read_text().splitlines()
+    for node in lesson(script):
         for block in ast.walk(node):
             if isinstance(block, ast.With) and "caught(" in ast.unparse(
                 block.items[0]
@@ -323,17 +313,15 @@ def test_what_is_dense():
     assert count("class C:\n def f(self): pass\n def g(self): pass") == 0
 
 
-@second_edition
-def test_lessons_are_plain(path):
-    definitions = lesson(path)
+def test_lessons_are_plain(script):
+    definitions = lesson(script)
     lines = sum(lines_of_code(node) for node in definitions)
     dense = sum(count_dense(node) for node in definitions)
     assert 100 * dense <= 4.0 * lines, f"{dense} to decode in {lines} lines"
 
 
-@second_edition
-def test_functions_are_short(path):
-    for node in lesson(path):
+def test_functions_are_short(script):
+    for node in lesson(script):
         is_class = isinstance(node, ast.ClassDef)
         limit = 45 if is_class or node.name == "train" else 30
         assert lines_of_code(node) <= limit, node.name
@@ -342,24 +330,36 @@ def test_functions_are_short(path):
 # Cells, pasted.
 
 
-def pasted(script, cell) -> dict:
-    """Return a namespace of imports, helpers, data makers and the cell."""
-    names = {node.name for node in cell.definitions}
-    if cell.chapter in BUILD_ONE_THING:
-        for other in cells(script):
-            if other.chapter == cell.chapter and other.line < cell.line:
-                names |= {node.name for node in other.definitions}
+@functools.cache
+def without_lessons(script):
+    """Return the compiled imports, helpers and data makers."""
     text = script.read_text()
     helpers_at = text[: text.index(HELPERS_BEGIN)].count("\n")
     *body, _, _ = ast.parse(text).body  # without main and its guard
-    kept = []
-    for node in body:
-        named = getattr(node, "name", "") in names
-        is_import = isinstance(node, ast.Import | ast.ImportFrom)
-        if named or is_import or node.lineno > helpers_at:
-            kept.append(node)
+    kept = [
+        node
+        for node in body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        or node.lineno > helpers_at
+    ]
+    return compile(ast.Module(kept, []), str(script), "exec")
+
+
+def pasted(script, cell) -> dict:
+    """Return a namespace of imports, helpers, data makers and the cell."""
+    wanted = [cell]
+    if cell.chapter in BUILD_ONE_THING:
+        wanted = [
+            other
+            for other in cells(script)
+            if other.chapter == cell.chapter and other.line <= cell.line
+        ]
     namespace = {"__name__": "pasted"}
-    exec(compile(ast.Module(kept, []), str(script), "exec"), namespace)
+    exec(without_lessons(script), namespace)
+    for other in wanted:
+        # Lines keep their numbers, as `caught` looks them up in the file.
+        source = "\n" * (other.line - 1) + other.source
+        exec(compile(source, str(script), "exec"), namespace)
     return namespace
 
 
@@ -378,8 +378,7 @@ def test_section_runs_pasted_alone(path, cell, options_of):
         pasted(path, cell)[cell.name](**options)
     lines = output.getvalue().splitlines()
     assert lines, "a section shows something"
-    if path.stem not in FIRST_EDITION:
-        assert len(lines) <= 12, output.getvalue()
+    assert len(lines) <= 12, output.getvalue()
     for line in lines:
         assert line.startswith("figure: ") or len(line) <= 80, line
         assert line.isascii() and not re.search(r"\b0x[0-9a-f]{6,}", line)
