@@ -33,6 +33,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("Pytorch", "dataloader", "buildnn", "autograd", "optimizer")
 sys.path.insert(0, str(ROOT))
 
+from start_buildnn import (  # noqa: E402
+    LanguageModel,
+    encode,
+    read_text,
+    train_language_model,
+)
 from start_dataloader import OneByOne, WholeBatches, as_it_is  # noqa: E402
 from start_optimizer import (  # noqa: E402
     CNN,
@@ -53,6 +59,7 @@ AUGMENT = functools.partial(
 )
 COUNTS = {"train": 55_000, "validation": 3_000, "test": 5_000}
 EPOCHS = 6  # after these the usual way has failed
+STEPS = 200  # of the language model
 
 
 def say(text: str) -> None:
@@ -413,52 +420,182 @@ def accuracy_table(data: dict, args) -> None:
     )
 
 
-def share_table(data: dict, args) -> None:
-    """What each speed-up brings: the CNN's epoch with one of them undone."""
-    device, half = args.device, amp_dtype(args.device)
-    images, labels = data["train"]
-    images, labels = images[:12_000], labels[:12_000]
-    subset = {"train": (images, labels)}
-    epochs = 1 + 3 * args.repeats  # 1: to compile
+class NormBeforePool(nn.Sequential):
+    """The scripts' CNN in the usual order: norm, ReLU, then pooling."""
 
-    def epoch(half=half, fused=True, channels_last=True, compiled=False):
-        model, epochs_of = script_way(
-            *(CNN, subset, 128, AUGMENT),
-            epochs=epochs,
-            half=half,
-            lr=1e-3,
-            fused=fused,
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(1, 16, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(576, 10),
         )
-        if not channels_last:
-            model.to(memory_format=torch.contiguous_format)
-        if compiled:
-            model.compile()
-            epochs_of(1)
-        return functools.partial(epochs_of, 1)
 
-    say(f"CNN epoch of {len(labels):,} images, batch 128: seconds")
-    model = CNN().to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    loader = usual_loader(subset, 128, v2.RandomAffine(10))
-    ways = {
-        "as `--amp` trains": epoch(),
-        f"float32 instead of {half}".replace("torch.", ""): epoch(half=None),
-        "without channels_last": epoch(channels_last=False),
-        "optimizer not fused": epoch(fused=False),
-        "per-image loader, 0 workers": functools.partial(
-            usual_epoch, model, optimizer, loader, device, half
-        ),
-    }
+
+def climb(
+    data: dict,
+    seed: int,
+    *,
+    network=NormBeforePool,
+    loader=None,
+    channels_last=False,
+    fused=False,
+    one_cycle=False,
+    half=None,
+    compiled=False,
+) -> tuple[float, float]:
+    """Train for one epoch; return the seconds, and the test accuracy after."""
+    images, labels = data["train"]
+    torch.manual_seed(seed)
+    model = network().to(images.device)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    if compiled:
+        model.compile()
+        model(images[:128])  # compiled before the clock starts
+    lr = 0.01 if one_cycle else 0.001
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, fused=fused)
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
+    if one_cycle:
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, lr, len(labels) // 128, cycle_momentum=False
+        )
+    test_images, test_labels = data["test"]
+    start = time.perf_counter()
+    if loader:
+        usual_epoch(model, optimizer, loader, images.device)
+        test_images = normalized(test_images)  # as the loader's are
+    else:
+        with contextlib.redirect_stdout(io.StringIO()):  # a line an epoch
+            train(
+                *(model, optimizer, scheduler, images, labels),
+                validation=(images[:100], labels[:100]),
+                epochs=1,
+                augment=AUGMENT,
+                seed=seed,
+                half=half,
+            )
+    if images.device.type != "cpu":
+        torch.accelerator.synchronize(images.device)
+    seconds = time.perf_counter() - start
+    return seconds, evaluate(model, test_images, test_labels, half)[1]
+
+
+def ladder_table(data: dict, args) -> None:
+    """From the usual way to the scripts': one change a row, and each stays."""
+    move = v2.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), 6)
+    loader = usual_loader(data, 128, move, num_workers=2)
+    half = amp_dtype(args.device)
+    changes = [
+        ("the usual way, 2 workers", {"loader": loader}),
+        ("one tensor, indexed and augmented by batch", {"loader": None}),
+        ("`channels_last`", {"channels_last": True}),
+        ("`fused=True`", {"fused": True}),
+        ("pooling before the norm", {"network": CNN}),
+        ("one-cycle, up to lr 0.01", {"one_cycle": True}),
+    ]
+    if args.amp:
+        name = f"{half}, as with `--amp`".removeprefix("torch.")
+        changes.append((name, {"half": half}))
     if args.compile:
-        ways["with `--compile`"] = epoch(compiled=True)
-    times = medians(ways, args, times_more=3)
-    first = next(iter(times.values()))
+        changes.append(("`--compile`", {"compiled": True}))
+    say(f"CNN epoch of {len(data['train'][1]):,} images: seconds, accuracy")
+    measured = {name: [] for name, _ in changes}
+    for seed in range(args.repeats):
+        options = {}
+        for name, change in changes:
+            options |= change
+            seconds, right = climb(data, seed, **options)
+            measured[name].append((seconds, right))
+            say(f"  {name:46}{seconds:9.2f}  {right:.2%}")
+    rows, first, above = [], None, None
+    for name, runs in measured.items():
+        seconds = statistics.median(seconds for seconds, _ in runs)
+        right = statistics.median(right for _, right in runs)
+        first, above = first or seconds, above or seconds
+        ratios = f"{first / seconds:.1f}", f"{above / seconds:.2f}"
+        rows.append((name, f"{seconds:.1f} s", *ratios, f"{right:.2%}"))
+        above = seconds
     table(
-        f"What each speed-up brings: one epoch of the CNN, {len(labels):,}"
-        " images, batch\n128, augmented, AdamW; medians of"
-        f" {3 * args.repeats}.",
-        ("CNN epoch", "seconds", "times as long"),
-        *((n, f"{t:.2f}", f"{t / first:.2f}") for n, t in times.items()),
+        f"One epoch of the CNN, {len(data['train'][1]):,} images, batch 128,"
+        " augmented,\nAdamW. Each row has the changes of all rows above it;"
+        " the test set is read\nafter that epoch.",
+        ("one change a row", "epoch", "ratio", "to the row above", "test"),
+        *rows,
+    )
+
+
+class Windows(torch.utils.data.Dataset):
+    """Each window of a text, and the same one character later."""
+
+    def __init__(self, tokens: Tensor, context: int):
+        self.tokens, self.context = tokens, context
+
+    def __len__(self) -> int:
+        return len(self.tokens) - self.context
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        window = self.tokens[index : index + self.context + 1]
+        return window[:-1], window[1:]
+
+
+def writer_table(data: dict, args) -> None:
+    """Characters a second on which the small language model is trained."""
+    device = args.device
+    text = read_text()
+    vocabulary = sorted(set(text))
+    tokens = encode(text, vocabulary)
+
+    def fresh_model() -> nn.Module:
+        torch.manual_seed(0)
+        return LanguageModel(len(vocabulary)).to(device)
+
+    def usual(workers: int) -> None:
+        model = fresh_model().train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.001)
+        windows = Windows(tokens, model.context)
+        loader = DataLoader(windows, 16, shuffle=True, num_workers=workers)
+        for _, (inputs, targets) in zip(range(STEPS), loader, strict=False):
+            inputs, targets = inputs.to(device), targets.to(device)
+            logits = model(inputs)
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    def ours(amp: bool) -> None:
+        model = fresh_model()
+        train_language_model(model, tokens.to(device), STEPS, 0.02, amp)
+
+    say(f"language model, {STEPS} steps: seconds")
+    ways = {f"{n} workers": functools.partial(usual, n) for n in (0, 2)}
+    ways["float32"] = functools.partial(ours, False)
+    if args.amp:
+        ways["`--amp`"] = functools.partial(ours, True)
+    times = medians(ways, args)
+    zero, two, *_ = times.values()
+    count = STEPS * 16 * 64  # characters
+    rows = []
+    for name, seconds in list(times.items())[2:]:
+        speed = f"{count / seconds:,.0f}"
+        usually = f"{count / zero:,.0f} / {count / two:,.0f}"
+        rows.append((name, speed, usually, f"{min(zero, two) / seconds:.2f}"))
+    table(
+        "Characters a second on which the small language model is trained,"
+        " batch 16,\ncontext 64. Usual: the same model, a `DataLoader` over"
+        " all windows, 0 / 2\nworkers, float32; the ratio is to the quicker"
+        " of them.",
+        ("`train_language_model`", "characters/s", "usual", "ratio"),
+        *rows,
     )
 
 
@@ -592,7 +729,8 @@ def main(command: list[str] | None = None) -> None:
         "loader": loader_table,
         "epoch": epoch_table,
         "accuracy": accuracy_table,
-        "shares": share_table,
+        "ladder": ladder_table,
+        "writer": writer_table,
         "amp": amp_table,
         "start": start_table,
     }
