@@ -303,7 +303,7 @@ def naive_backward(node: Scalar, gradient: float) -> None:
         naive_backward(parent, slope * node.grad)
 
 
-def backward_waits_until_a_gradient_is_complete(device: torch.device) -> None:
+def backward_waits_until_a_gradient_is_complete() -> None:
     """A node passes its gradient on once, after all its users have added.
 
     b = a + a and c = b + b, so c = 4 a and dc/da = 4. The naive walk visits b
@@ -325,12 +325,6 @@ def backward_waits_until_a_gradient_is_complete(device: torch.device) -> None:
     assert a.grad == 4
     assert b.grad == 2
 
-    leaf = torch.tensor(1.0, requires_grad=True, device=device)
-    double = leaf + leaf
-    (double + double).backward()
-    print("torch:             a.grad =", leaf.grad.item())
-    assert leaf.grad == 4
-
 
 # %%
 def xor_output(w, x1, x2):
@@ -348,7 +342,7 @@ def xor_loss(w):
     return (equal + other) / 4
 
 
-def the_engine_trains_a_network_as_torch_does(*, steps: int = 200) -> None:
+def the_engine_trains_a_network_as_torch_does() -> None:
     """The same formulas, with Scalars or with tensors, train the same.
 
     XOR tells whether two inputs differ: -1 for no, 1 for yes. On the CPU in
@@ -358,16 +352,7 @@ def the_engine_trains_a_network_as_torch_does(*, steps: int = 200) -> None:
     w = torch.randn(13, dtype=torch.float64, requires_grad=True)
     ours = [Scalar(number) for number in w.tolist()]
     first = xor_loss(w).item()
-
-    # The same loss with matrices, as torch would be used.
-    x = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]]).double()
-    y = torch.tensor([-1, 1, 1, -1]).double()
-    units = w[:9].view(3, 3)  # two weights and a bias each
-    h = (x @ units[:, :2].T + units[:, 2]).tanh()  # (4, 3)
-    output = (h @ w[9:12] + w[12]).tanh()  # (4,)
-    assert math.isclose(((output - y) ** 2).mean().item(), first)
-
-    for _ in range(steps):
+    for _ in range(50):
         loss = xor_loss(w)
         w.grad = None
         loss.backward()
@@ -382,9 +367,9 @@ def the_engine_trains_a_network_as_torch_does(*, steps: int = 200) -> None:
             weight.value -= 0.5 * weight.grad
         assert math.isclose(our_loss.value, loss.item(), rel_tol=1e-6)
 
-    print(f"loss at first:     {first:.6f}")
-    print(f"after {steps} steps:   {loss:.6f} by torch")
-    print(f"                   {our_loss.value:.6f} by Scalar")
+    print(f"loss at first:  {first:.6f}")
+    print(f"after 50 steps: {loss:.6f} by torch")
+    print(f"                {our_loss.value:.6f} by Scalar")
     print(f"(-1, -1) -> {xor_output(ours, -1, -1).value:6.3f}, target -1")
     print(f"(-1,  1) -> {xor_output(ours, -1, 1).value:6.3f}, target  1")
     assert loss < first / 4
@@ -509,7 +494,7 @@ def loops_and_branches_record_what_ran(device: torch.device) -> None:
     """The graph is made anew in each run, so `if` and `while` just work.
 
     All that ran multiplied x by a number: y = s x, so dy/dx = s = y / x.
-    From 4: 3 * 2^4 = 48, five products. From -50: 3 * 10 = 30, two products.
+    From 4 four doublings: s = 3 * 2^4 = 48. From -50 none: s = 3 * 10 = 30.
     """
     x = torch.tensor(4.0, requires_grad=True, device=device)
     y = stretch(x)
@@ -519,20 +504,12 @@ def loops_and_branches_record_what_ran(device: torch.device) -> None:
     assert x.grad == 48
     assert x.grad == y / x
 
-    node = y.grad_fn
-    for _ in range(5):
-        assert node.name() == "MulBackward0"
-        node = node.next_functions[0][0]
-    assert node.variable is x  # the leaf, after five products
-
     x = torch.tensor(-50.0, requires_grad=True, device=device)
     y = stretch(x)
     y.backward()
     print("x =", x.item(), " y =", y.item(), " x.grad =", x.grad.item())
     assert y == -1500
     assert x.grad == 30
-    node = y.grad_fn.next_functions[0][0]
-    assert node.next_functions[0][0].variable is x  # after two
 
 
 # %% [markdown]
@@ -655,9 +632,7 @@ def a_graph_keeps_what_backward_needs(device: torch.device) -> None:
     assert sin._saved_self.data_ptr() == tanh._saved_result.data_ptr()
 
     kept = exp._saved_result.nbytes + tanh._saved_result.nbytes
-    print(
-        "recorded:  y.grad_fn =", sin.name(), "the graph keeps", kept, "bytes"
-    )
+    print("recorded:  y.grad_fn =", sin.name(), "and", kept, "bytes are kept")
     assert sin.name() == "SinBackward0"
     assert kept == 8000
 
@@ -686,21 +661,17 @@ def a_frozen_layer_stays_and_passes_gradients_on(device: torch.device) -> None:
     y = torch.ones(16, 1, device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
-    loss = F.mse_loss(model(x), y)
-    loss.backward()
+    F.mse_loss(model(x), y).backward()
     optimizer.step()
-    loss_after = F.mse_loss(model(x), y)
     gradient = model[0].weight.grad
     print("the last layer is frozen: its weight.grad is", model[2].weight.grad)
     print(f"the first layer learns: gradient norm {gradient.norm():.3f}")
-    print(f"loss before the step {loss:.3f}, after it {loss_after:.3f}")
     assert model[2].weight.grad is None
     assert model[2].bias.grad is None
     assert torch.equal(model[2].weight.detach(), last)
     assert torch.equal(model[2].bias.detach(), last_bias)
     assert_close(model[0].weight.detach(), first - 0.1 * gradient)
     assert gradient.norm() > 0.1
-    assert loss_after < loss
 
 
 # %%
@@ -738,50 +709,34 @@ def frozen_batch_norm_still_updates_its_statistics(
 def a_second_backward_needs_retain_graph(device: torch.device) -> None:
     """Backward frees what the graph saved, unless `retain_graph=True`.
 
-    loss = w^2, its gradient 2 w = 6 at w = 3.
+    Two losses share h = w^2. At w = 3 d(5 h)/dw = 10 w = 30 and, as h^2 = w^4,
+    d(h^2)/dw = 4 w^3 = 108.
     """
     w = torch.tensor(3.0, requires_grad=True, device=device)
-    loss = w**2
-    loss.backward()
-    print("w = 3.0, loss = w**2: w.grad =", w.grad.item())
-    assert w.grad == 6
-    with caught(RuntimeError, "backward through the graph a second time"):
-        loss.backward()
-    loss = w**2  # right: compute anew, as a training loop does
-
-    loss.backward(retain_graph=True)
-    loss.backward()
-    print("retained, used twice more: w.grad = 6 + 2 * 6 =", w.grad.item())
-    assert w.grad == 18
-
-    plain = w + 3  # a sum saves nothing, so there is nothing to free
-    plain.backward()
-    plain.backward()
-    print("w + 3, twice without it:   w.grad = 18 + 2 * 1 =", w.grad.item())
-    assert w.grad == 20
-
-
-# %%
-def two_losses_may_share_a_graph(device: torch.device) -> None:
-    """Keep the graph for two gradients; for their sum, add the losses.
-
-    h = w^2 is shared. d sum(h)/dw = 2 w and d sum(h^2)/dw = 4 w^3.
-    """
-    w = torch.tensor([1.0, 2.0], requires_grad=True, device=device)
     h = w**2
-    one = h.sum()
-    two = (h**2).sum()
-    gradient_one = torch.autograd.grad(one, w, retain_graph=True)[0]
-    gradient_two = torch.autograd.grad(two, w, retain_graph=True)[0]
-    print("w =", w.tolist())
-    print("gradient of sum(w^2):", gradient_one.tolist())
-    print("gradient of sum(w^4):", gradient_two.tolist())
-    assert_close(gradient_one, 2 * w.detach())
-    assert_close(gradient_two, 4 * w.detach() ** 3)
+    one = 5 * h
+    two = h**2
+    one.backward()
+    print("w = 3.0, h = w**2, one = 5 * h, two = h**2")
+    print("one.backward():                  w.grad =", w.grad.item())
+    assert w.grad == 30
+    with caught(RuntimeError, "backward through the graph a second time"):
+        two.backward()
+    h = w**2  # right: compute anew, as a training loop does
 
-    (one + two).backward()  # one walk for both
-    print("(one + two).backward():", w.grad.tolist())
-    assert_close(w.grad, gradient_one + gradient_two)
+    w.grad = None
+    one = 5 * h
+    two = h**2
+    one.backward(retain_graph=True)
+    two.backward()
+    print("retain_graph=True, then the two: w.grad =", w.grad.item())
+    assert w.grad == 138
+
+    w.grad = None
+    h = w**2
+    (5 * h + h**2).backward()  # one pass for both losses
+    print("their sum, without it:           w.grad =", w.grad.item())
+    assert w.grad == 138
 
 
 # %%
@@ -850,15 +805,14 @@ def backward_refuses_saved_values_changed_in_place(
 def at_a_kink_torch_picks_a_slope(device: torch.device) -> None:
     """At the kink of one operation torch gives a slope between both sides.
 
-    relu and |x| at 0, clamp at its bound: the slopes to the left and to the
-    right, over a step of 1/2, differ. Which slope torch
-    gives may change: for clamp some versions give 1, some 0.
+    relu(x) and |x| have a kink at 0: the slopes to the left and to the right,
+    over a step of 1/2, differ.
     """
     x = torch.tensor(0.0, requires_grad=True, device=device)
     x.relu().backward()
     left = 2 * (x.relu() - (x - 0.5).relu()).item()
     right = 2 * ((x + 0.5).relu() - x.relu()).item()
-    print("relu(x) at 0:        slopes", left, right, " x.grad", x.grad.item())
+    print("relu(x) at 0: slopes", left, right, " x.grad", x.grad.item())
     assert left == 0
     assert right == 1
     assert x.grad == 0
@@ -867,46 +821,9 @@ def at_a_kink_torch_picks_a_slope(device: torch.device) -> None:
     x.abs().backward()
     left = 2 * (x.abs() - (x - 0.5).abs()).item()
     right = 2 * ((x + 0.5).abs() - x.abs()).item()
-    print("|x| at 0:            slopes", left, right, " x.grad", x.grad.item())
+    print("|x| at 0:     slopes", left, right, " x.grad", x.grad.item())
     assert left == -1
     assert right == 1
-    assert x.grad == 0
-
-    x = torch.tensor(1.0, requires_grad=True, device=device)
-    x.clamp(0, 1).backward()
-    left = 2 * (x.clamp(0, 1) - (x - 0.5).clamp(0, 1)).item()
-    right = 2 * ((x + 0.5).clamp(0, 1) - x.clamp(0, 1)).item()
-    print("clamp(x, 0, 1) at 1: slopes", left, right, " x.grad", x.grad.item())
-    assert left == 1
-    assert right == 0
-    assert 0 <= x.grad <= 1
-
-
-# %%
-def an_infinite_slope_times_zero_is_nan(device: torch.device) -> None:
-    """The slope of sqrt at 0 is infinite, and 0 * inf is nan.
-
-    y = 0 sqrt(x) is 0 for x >= 0, but the chain rule multiplies 0 by
-    1 / (2 sqrt(x)). A small number under the root keeps the slope finite; the
-    root at 0 is then 0.001.
-    """
-    x = torch.tensor(0.0, requires_grad=True, device=device)
-    x.sqrt().backward()
-    print("sqrt(x) at 0:            x.grad =", x.grad.item())
-    assert x.grad == math.inf
-
-    x.grad = None
-    y = 0 * x.sqrt()
-    y.backward()
-    print("0 * sqrt(x) at 0:        x.grad =", x.grad.item())
-    assert y == 0
-    assert x.grad.isnan()
-
-    x.grad = None
-    y = 0 * (x + 1e-6).sqrt()
-    y.backward()
-    print("0 * sqrt(x + 1e-6) at 0: x.grad =", x.grad.item())
-    assert y == 0
     assert x.grad == 0
 
 
@@ -914,7 +831,9 @@ def an_infinite_slope_times_zero_is_nan(device: torch.device) -> None:
 def anomaly_mode_names_the_line_that_made_nan(device: torch.device) -> None:
     """`torch.autograd.set_detect_anomaly` leads from a nan to its line.
 
-    It is slow: for finding a fault, not for training.
+    y = 0 sqrt(x) is 0, but the slope of sqrt at 0 is infinite, and the chain
+    rule multiplies: 0 * inf is nan. A small number under the root keeps its
+    slope finite. The mode is slow: for finding a fault, not for training.
     """
     x = torch.tensor(0.0, requires_grad=True, device=device)
     y = 0 * x.sqrt()
@@ -956,21 +875,17 @@ def central_differences_beat_forward_ones(figures: Path) -> None:
     at = x.detach()
     h = torch.logspace(-13, 0, 79, dtype=torch.float64)
     forward = ((at + h).sin() - at.sin()) / h
-    central = ((at + h).sin() - (at - h).sin()) / (2 * h)
     forward_error = (forward - x.grad).abs()
+    central = ((at + h).sin() - (at - h).sin()) / (2 * h)
     central_error = (central - x.grad).abs()
 
-    best = forward_error.argmin()
-    print(
-        f"forward: least error {forward_error[best]:.0e} at h = {h[best]:.0e}"
-    )
-    assert 1e-9 < h[best] < 1e-7
-    best = central_error.argmin()
-    print(
-        f"central: least error {central_error[best]:.0e} at h = {h[best]:.0e}"
-    )
-    assert 1e-7 < h[best] < 1e-4
-    assert central_error[best] < forward_error.min() / 100
+    best = h[forward_error.argmin()]
+    print(f"forward: least error {forward_error.min():.0e} at h = {best:.0e}")
+    assert 1e-9 < best < 1e-7
+    best = h[central_error.argmin()]
+    print(f"central: least error {central_error.min():.0e} at h = {best:.0e}")
+    assert 1e-7 < best < 1e-4
+    assert central_error.min() < forward_error.min() / 100
     # At h = 0.1 rounding is nothing, and the formulas hold.
     print(f"at h = 0.1: forward {forward_error[72]:.1e}", end=", ")
     print(f"central {central_error[72]:.1e}")
@@ -1040,7 +955,6 @@ def a_custom_function_brings_its_own_backward() -> None:
 
     points = torch.linspace(-4, 4, 9, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(Softplus.apply, points)
-    assert torch.autograd.gradgradcheck(Softplus.apply, points)
 
 
 # %%
@@ -1101,8 +1015,8 @@ def gradcheck_finds_a_backward_without_the_chain_rule() -> None:
 def named_parameters_show_gradient_norms_by_layer(device: torch.device) -> None:
     """With sigmoids the gradient of early layers is small: print the norms.
 
-    Five layers (8 -> 8), each with a sigmoid, whose slope is at most 1/4. The
-    norm of all gradients is the root of the sum of squares.
+    Five layers (8 -> 8), each with a sigmoid, whose slope is at most 1/4. A
+    norm is the root of a sum of squares.
     """
     torch.manual_seed(0)
     model = nn.Sequential()
@@ -1113,16 +1027,10 @@ def named_parameters_show_gradient_norms_by_layer(device: torch.device) -> None:
     x = torch.randn(32, 8).to(device)
     model(x).sum().backward()
 
-    squares = torch.zeros((), device=device)
     for name, parameter in model.named_parameters():
         norm = parameter.grad.norm()
-        squares += norm**2
         print(f"{name:8} gradient norm {norm:9.6f}")
-    total = torch.nn.utils.get_total_norm(
-        [parameter.grad for parameter in model.parameters()]
-    )
-    print(f"all      gradient norm {total:9.6f}")
-    assert_close(total, squares.sqrt())
+        assert_close(norm, parameter.grad.square().sum().sqrt())
     assert model[0].weight.grad.norm() < model[8].weight.grad.norm() / 100
 
 
@@ -1170,10 +1078,8 @@ def jvp_is_the_jacobian_times_a_direction(device: torch.device) -> None:
     """
     x = torch.tensor([2.0, 5.0], device=device)
     u = torch.tensor([1.0, -1.0], device=device)  # shaped like x
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # torch 2.15 warns of its own code
+    with warnings.catch_warnings():  # torch 2.15 warns of its own code
+        warnings.simplefilter("ignore", FutureWarning)
         y, change = torch.func.jvp(products, (x,), (u,))
     print("x =", x.tolist(), " y =", y.tolist(), " u =", u.tolist())
     print("J u =", change.tolist())
@@ -1207,25 +1113,17 @@ def jacrev_goes_by_outputs_jacfwd_by_inputs(device: torch.device) -> None:
     pull = torch.func.vjp(growth, x)[1]  # a backward pass, as a function
     for v in torch.eye(5, device=device):
         rows.append(pull(v)[0])  # v^T J with one 1 in v
-    print(
-        len(rows), "passes backward, each a row of J:", rows[0].tolist(), "..."
-    )
+    print(len(rows), "passes backward, each a row of J, of", len(rows[0]))
     assert_close(torch.stack(rows), jacobian)
-    assert len(rows) == 5
 
     columns = []
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # torch 2.15 warns of its own code
+    with warnings.catch_warnings():  # torch 2.15 warns of its own code
+        warnings.simplefilter("ignore", FutureWarning)
         for u in torch.eye(2, device=device):
             columns.append(torch.func.jvp(growth, (x,), (u,))[1])
         by_jacfwd = torch.func.jacfwd(growth)(x)
-    print(
-        len(columns), "forward passes, each a column of J, of", len(columns[0])
-    )
+    print(len(columns), "passes forward, each a column, of", len(columns[0]))
     assert_close(torch.stack(columns, dim=1), jacobian)
-    assert len(columns) == 2
 
     by_jacrev = torch.func.jacrev(growth)(x)
     print("jacrev and jacfwd:", tuple(by_jacrev.shape), tuple(by_jacfwd.shape))
@@ -1234,39 +1132,24 @@ def jacrev_goes_by_outputs_jacfwd_by_inputs(device: torch.device) -> None:
 
 
 # %%
-def create_graph_gives_higher_derivatives(
-    device: torch.device, figures: Path
-) -> None:
+def create_graph_gives_higher_derivatives(device: torch.device) -> None:
     """With `create_graph=True` a gradient has a graph of its own.
 
     y = tanh(x). By hand y' = 1 - y^2, y'' = -2 y y', y''' = (6 y^2 - 2) y'.
-    Each y depends on its own x alone: the gradient of the sum has every slope.
     """
-    x = torch.linspace(-3, 3, 121, device=device, requires_grad=True)
+    x = torch.tensor(1.0, device=device, requires_grad=True)
     y = x.tanh()
-    first = torch.autograd.grad(y.sum(), x, create_graph=True)[0]
-    second = torch.autograd.grad(first.sum(), x, create_graph=True)[0]
-    third = torch.autograd.grad(second.sum(), x, retain_graph=True)[0]
-    print(
-        f"at x = {x[80]:.1f}: y = {y[80]:.4f}, y' = {first[80]:.4f}", end=", "
-    )
-    print(f"y'' = {second[80]:.4f}, y''' = {third[80]:.4f}")
+    first = torch.autograd.grad(y, x, create_graph=True)[0]
+    second = torch.autograd.grad(first, x, create_graph=True)[0]
+    third = torch.autograd.grad(second, x, retain_graph=True)[0]
+    print(f"at x = 1: y = tanh(x) = {y:.4f}, y' = {first:.4f}", end=", ")
+    print(f"y'' = {second:.4f}, y''' = {third:.4f}")
     assert_close(first, 1 - y**2)
     assert_close(second, -2 * y * first)
     assert_close(third, ((6 * y**2 - 2) * first).detach())
     with caught(RuntimeError, "does not require grad"):
-        torch.autograd.grad(third.sum(), x)
-    torch.autograd.grad(second.sum(), x)  # right: made with create_graph=True
-
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.plot(x.tolist(), y.tolist(), label="tanh(x)")
-    axes.plot(x.tolist(), first.tolist(), label="first derivative")
-    axes.plot(x.tolist(), second.tolist(), label="second")
-    axes.plot(x.tolist(), third.tolist(), label="third")
-    axes.set(xlabel="x", title="A function and three derivatives of it")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save_figure(figure, "autograd_derivatives", figures)
+        torch.autograd.grad(third, x)
+    torch.autograd.grad(second, x)  # right: made with create_graph=True
 
 
 # %%
@@ -1294,10 +1177,8 @@ def the_hessian_is_the_jacobian_of_the_gradient(device: torch.device) -> None:
     hessian = torch.tensor([[-2 * cos, 1.5], [1.5, 0.0]], device=device)
     assert_close(torch.stack([row_0, row_1]), hessian)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # torch 2.15 warns of its own code
+    with warnings.catch_warnings():  # torch 2.15 warns of its own code
+        warnings.simplefilter("ignore", FutureWarning)
         whole = torch.func.hessian(saddle)(w.detach())
     print("torch.func.hessian(saddle)(w) gives the same")
     assert_close(whole, hessian)
@@ -1338,10 +1219,8 @@ def vmap_gives_each_sample_its_gradient(device: torch.device) -> None:
     w = torch.tensor(2.0, requires_grad=True, device=device)
 
     # in_dims: the same w for all (None), samples along dim 0 of x and y.
-    derive = torch.func.vmap(
-        torch.func.grad(squared_error), in_dims=(None, 0, 0)
-    )
-    gradients = derive(w.detach(), x, y)  # (6,)
+    derive = torch.func.grad(squared_error)
+    gradients = torch.func.vmap(derive, (None, 0, 0))(w.detach(), x, y)  # (6,)
     print("x        ", x.tolist())
     print("y        ", y.tolist())
     print("gradients", gradients.tolist())
@@ -1351,11 +1230,6 @@ def vmap_gives_each_sample_its_gradient(device: torch.device) -> None:
         w.grad = None
         squared_error(w, x[i], y[i]).backward()
         assert w.grad == gradients[i]
-
-    w.grad = None
-    squared_error(w, x, y).mean().backward()
-    print(f"w.grad of the mean loss: {w.grad:.2f}, the mean of all six")
-    assert_close(w.grad, torch.full_like(w.grad, -20 / 6))
 
 
 # %%
@@ -1386,45 +1260,6 @@ def hooks_read_or_replace_a_gradient(device: torch.device) -> None:
     print("clipped: at h [2, 4, 5]         w.grad", w.grad.tolist())
     assert w.grad.tolist() == [4, 8, 10]
 
-    w.grad = None
-    handle = w.register_hook(torch.neg)  # on a leaf it stays until removed
-    (2 * w).sum().backward()
-    handle.remove()
-    (6 * w).sum().backward()
-    print("negated once, then removed:     w.grad", w.grad.tolist())
-    assert w.grad.tolist() == [4, 4, 4]  # -2 and then 6
-
-
-# %%
-def step_and_free(w: Tensor) -> None:
-    """Take a step of gradient descent, and free the gradient."""
-    with torch.no_grad():
-        w -= w.grad / 4
-    w.grad = None
-
-
-def a_post_accumulate_hook_steps_within_backward(device: torch.device) -> None:
-    """A step inside backward: no two weights hold a `.grad` at a time.
-
-    loss = 2 a.a + 2 b.b, the gradients 4 a and 4 b: a step of 1/4 leads to 0.
-    The hook runs as soon as the `.grad` of its tensor is complete.
-    """
-    a = torch.tensor([1.0, 2.0], requires_grad=True, device=device)
-    b = torch.tensor([3.0, 4.0, 5.0], requires_grad=True, device=device)
-    a.register_post_accumulate_grad_hook(step_and_free)
-    seen = []
-    b.register_post_accumulate_grad_hook(lambda b: seen.append(a.grad))
-    b.register_post_accumulate_grad_hook(step_and_free)
-    print("before backward: a =", a.tolist(), " b =", b.tolist())
-    (2 * b @ b + 2 * a @ a).backward()
-    print("after backward:  a =", a.tolist(), " b =", b.tolist())
-    print("a.grad =", a.grad, " b.grad =", b.grad)
-    print("a.grad while b was stepped:", seen[0])
-    assert a.tolist() == [0, 0]
-    assert b.tolist() == [0, 0, 0]
-    assert a.grad is None and b.grad is None
-    assert seen == [None]
-
 
 # %%
 class CountedBlock(nn.Module):
@@ -1448,13 +1283,10 @@ class Saved:
 
     def __init__(self):
         self.bytes = 0
-        self.places = set()
 
     def pack(self, tensor: Tensor) -> Tensor:
-        """Take what is to be saved; what is saved twice is kept once."""
-        if tensor.data_ptr() not in self.places:
-            self.places.add(tensor.data_ptr())
-            self.bytes += tensor.nbytes
+        """Take what is to be saved."""
+        self.bytes += tensor.nbytes
         return tensor
 
     def unpack(self, tensor: Tensor) -> Tensor:
@@ -1504,9 +1336,9 @@ def gradients_accumulate_over_small_batches(device: torch.device) -> None:
     that over the other 2. (Not with BatchNorm, which looks at the batch.)
     """
     torch.manual_seed(0)
-    x = torch.randn(6, 3).to(device)
+    x = torch.randn(6, 2).to(device)
     y = torch.randn(6, 1).to(device)
-    model = nn.Linear(3, 1).to(device)
+    model = nn.Linear(2, 1).to(device)
     F.mse_loss(model(x), y).backward()
     large = model.weight.grad.clone()
 
@@ -1514,12 +1346,8 @@ def gradients_accumulate_over_small_batches(device: torch.device) -> None:
     (F.mse_loss(model(x[:4]), y[:4]) * 4 / 6).backward()
     (F.mse_loss(model(x[4:]), y[4:]) * 2 / 6).backward()
     small = model.weight.grad
-    print(
-        f"6 at once:     {large[0, 0]:.5f} {large[0, 1]:.5f} {large[0, 2]:.5f}"
-    )
-    print(
-        f"4, and then 2: {small[0, 0]:.5f} {small[0, 1]:.5f} {small[0, 2]:.5f}"
-    )
+    print(f"6 at once:     {large[0, 0]:.5f} {large[0, 1]:.5f}")
+    print(f"4, and then 2: {small[0, 0]:.5f} {small[0, 1]:.5f}")
     assert_close(small, large)
 
 
@@ -1551,28 +1379,6 @@ def small_gradients_vanish_in_float16(device: torch.device) -> None:
     (1e-8 * w.to(torch.float16).float()).backward()
     print(f"float16:  w.grad = {w.grad:.3e}")
     assert w.grad == 0
-
-
-# %%
-def a_scaled_loss_brings_small_gradients_back(device: torch.device) -> None:
-    """A loss times s has gradients times s: divide them when they arrive.
-
-    With s = 2^16 the gradient 1e-8 becomes 7e-4, well within float16, whose
-    largest number is 65504. With s = 2^44 it becomes 2e5: too large.
-    """
-    w = torch.tensor(1.0, requires_grad=True, device=device)
-    loss = 1e-8 * w.to(torch.float16).float()
-    (loss * 2**16).backward()
-    gradient = w.grad / 2**16  # w.grad is float32: nothing is lost
-    print(f"scale 2^16: w.grad = {w.grad:.3e}, divided {gradient:.3e}")
-    assert w.grad.item() == torch.tensor(1e-8 * 2**16).half().item()
-    assert_close(gradient, torch.full_like(gradient, 1e-8), rtol=2**-11, atol=0)
-
-    w.grad = None
-    loss = 1e-8 * w.to(torch.float16).float()
-    (loss * 2**44).backward()
-    print(f"scale 2^44: w.grad = {w.grad:.3e}")
-    assert w.grad == math.inf
 
 
 # %%
@@ -1774,20 +1580,6 @@ def mistakes_take_a_result_for_a_plain_tensor() -> None:
         copy.deepcopy(h)
     kept = copy.deepcopy(h.detach())  # right: a leaf can be copied
     assert kept.tolist() == [2, 2, 2]
-
-
-# %%
-def mistakes_freeze_a_result(device: torch.device) -> None:
-    """A weight is frozen by `requires_grad`; a result is cut off."""
-    w = torch.tensor([1.0, 2.0], requires_grad=True, device=device)
-    h = 2 * w
-    with caught(RuntimeError, "change requires_grad flags of leaf"):
-        h.requires_grad = False
-    h = h.detach()  # right: for a result
-    assert h.tolist() == [2, 4]
-    assert not h.requires_grad
-    w.requires_grad = False  # for a leaf
-    assert not (2 * w).requires_grad
 
 
 # %%
@@ -2177,10 +1969,8 @@ def main() -> None:
         },
         "An engine in forty lines": {
             an_autograd_engine_takes_forty_lines: here,
-            backward_waits_until_a_gradient_is_complete: here,
-            the_engine_trains_a_network_as_torch_does: {
-                "steps": 40 if args.tiny else 200
-            },
+            backward_waits_until_a_gradient_is_complete: {},
+            the_engine_trains_a_network_as_torch_does: {},
         },
         "Leaves and sums": {
             a_leaf_was_made_by_no_recorded_operation: here,
@@ -2199,13 +1989,11 @@ def main() -> None:
         },
         "Graphs": {
             a_second_backward_needs_retain_graph: here,
-            two_losses_may_share_a_graph: here,
             a_hidden_state_is_detached_between_batches: here,
             backward_refuses_saved_values_changed_in_place: here,
         },
         "Checking": {
             at_a_kink_torch_picks_a_slope: here,
-            an_infinite_slope_times_zero_is_nan: here,
             anomaly_mode_names_the_line_that_made_nan: here,
             central_differences_beat_forward_ones: {"figures": args.figures},
             a_custom_function_brings_its_own_backward: {},
@@ -2216,21 +2004,16 @@ def main() -> None:
             backward_with_a_vector_is_v_times_the_jacobian: here,
             jvp_is_the_jacobian_times_a_direction: here,
             jacrev_goes_by_outputs_jacfwd_by_inputs: here,
-            create_graph_gives_higher_derivatives: {
-                **here,
-                "figures": args.figures,
-            },
+            create_graph_gives_higher_derivatives: here,
             the_hessian_is_the_jacobian_of_the_gradient: here,
             a_hessian_vector_product_needs_no_hessian: here,
             vmap_gives_each_sample_its_gradient: here,
             hooks_read_or_replace_a_gradient: here,
-            a_post_accumulate_hook_steps_within_backward: here,
             checkpoint_trades_time_for_memory: here,
             gradients_accumulate_over_small_batches: here,
         },
         "16 bits": {
             small_gradients_vanish_in_float16: here,
-            a_scaled_loss_brings_small_gradients_back: here,
             grad_scaler_halves_its_scale_until_all_is_finite: {},
             autocast_computes_in_16_bits_and_keeps_float32_weights: {
                 **here,
@@ -2247,7 +2030,6 @@ def main() -> None:
             mistakes_change_a_weight: here,
             mistakes_make_a_new_tensor_of_a_weight: here,
             mistakes_take_a_result_for_a_plain_tensor: {},
-            mistakes_freeze_a_result: here,
             mistakes_ask_for_a_gradient: here,
             mistake_requires_grad_on_a_loss: here,
             mistake_torch_tensor_of_tensors: {},
