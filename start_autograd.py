@@ -700,26 +700,20 @@ def a_second_backward_needs_retain_graph(device: torch.device) -> None:
     h = w**2
     one = 5 * h
     two = h**2
-    one.backward()
+    one.backward(retain_graph=True)
     print("w = 3.0, h = w**2, one = 5 * h, two = h**2")
-    print("one.backward():             w.grad =", w.grad.item())
+    print("one.backward(retain_graph=True): w.grad =", w.grad.item())
     assert w.grad == 30
+    two.backward()
+    print("two.backward(), which adds:      w.grad =", w.grad.item())
+    assert w.grad == 138
     with caught(RuntimeError, "backward through the graph a second time"):
         two.backward()
     h = w**2  # right: compute anew, as a training loop does
 
     w.grad = None
-    one = 5 * h
-    two = h**2
-    one.backward(retain_graph=True)
-    two.backward()
-    print("retain_graph=True, and two: w.grad =", w.grad.item())
-    assert w.grad == 138
-
-    w.grad = None
-    h = w**2
     (5 * h + h**2).backward()  # one pass for both losses
-    print("(5 * h + h**2).backward():  w.grad =", w.grad.item())
+    print("(5 * h + h**2).backward():       w.grad =", w.grad.item())
     assert w.grad == 138
 
 
@@ -943,11 +937,10 @@ def a_custom_function_brings_its_own_backward() -> None:
 
 # %%
 class WrongDouble(torch.autograd.Function):
-    """2 x, with a backward that forgets the chain rule."""
+    """2 x, with a backward that forgets the gradient that comes in."""
 
     @staticmethod
     def forward(x):
-        """Return 2 x."""
         return 2 * x
 
     @staticmethod
@@ -956,16 +949,14 @@ class WrongDouble(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        """Return the slope, and forget the gradient that comes in."""
         return torch.full_like(gradient, 2)
 
 
 class RightDouble(WrongDouble):
-    """2 x, with the chain rule in backward."""
+    """2 x, with the chain rule: the slope times that gradient."""
 
     @staticmethod
     def backward(ctx, gradient):
-        """Return the slope times the gradient that comes in."""
         return 2 * gradient
 
 
@@ -1554,10 +1545,19 @@ def mistakes_take_a_result_for_a_plain_tensor() -> None:
     kept = copy.deepcopy(h.detach())  # right: a leaf can be copied
     assert kept.tolist() == [2, 2, 2]
 
+
+# %%
+def mistakes_freeze_a_result(device: torch.device) -> None:
+    """A weight is frozen by `requires_grad`; a result is cut off."""
+    w = torch.tensor([1.0, 2.0], requires_grad=True, device=device)
+    h = 2 * w
     with caught(RuntimeError, "change requires_grad flags of leaf"):
         h.requires_grad = False
-    h = h.detach()  # right: w.requires_grad = False is for leaves
+    h = h.detach()  # right: for a result
+    assert h.tolist() == [2, 4]
     assert not h.requires_grad
+    w.requires_grad = False  # for a leaf
+    assert not (2 * w).requires_grad
 
 
 # %%
@@ -1993,6 +1993,7 @@ def main() -> None:
             mistakes_change_a_weight: here,
             mistakes_make_a_new_tensor_of_a_weight: here,
             mistakes_take_a_result_for_a_plain_tensor: {},
+            mistakes_freeze_a_result: here,
             mistakes_ask_for_a_gradient: here,
             mistake_requires_grad_on_a_loss: here,
             mistake_torch_tensor_of_tensors: {},

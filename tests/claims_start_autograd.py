@@ -213,8 +213,8 @@ BREAKINGS = [
     # Graphs
     (
         "a_second_backward_needs_retain_graph",
-        "    one.backward()\n",
-        "    one.backward(retain_graph=True)\n",
+        "    two.backward()\n    print",
+        "    two.backward(retain_graph=True)\n    print",
     ),
     (
         "a_second_backward_needs_retain_graph",
@@ -478,11 +478,8 @@ BREAKINGS = [
         "w = torch.ones(3)",
     ),
     ("mistakes_take_a_result_for_a_plain_tensor", "h = 2 * w", "h = 3 * w"),
-    (
-        "mistakes_take_a_result_for_a_plain_tensor",
-        "h = h.detach()",
-        "h = h.clone()",
-    ),
+    ("mistakes_freeze_a_result", "h = h.detach()", "h = h.clone()"),
+    ("mistakes_freeze_a_result", "    w.requires_grad = False", "    pass"),
     ("mistakes_ask_for_a_gradient", "[1, 2]", "[1.0, 2.0]"),
     ("mistakes_ask_for_a_gradient", "(w**2).sum()", "(w**3).sum()"),
     (
