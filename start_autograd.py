@@ -90,9 +90,7 @@ def next_functions_lead_to_the_leaves(device: torch.device) -> None:
     assert node_d.next_functions[1][0] is None  # the 1 needs no gradient
 
     e.backward()
-    print(
-        "e =", e.item(), " a.grad =", a.grad.item(), " b.grad =", b.grad.item()
-    )
+    print(f"e = {e}  a.grad = {a.grad}  b.grad = {b.grad}")
     assert e == 6
     assert a.grad == 2
     assert b.grad == 5
@@ -188,7 +186,8 @@ class Scalar:
     """A number that knows from which numbers it was made.
 
     `parents` holds pairs: a number that this one was made from, and the
-    derivative of this one with respect to it.
+    derivative of this one with respect to it. A plain number may stand to the
+    left of + and *, not of - and /.
     """
 
     def __init__(self, value, parents=()):
@@ -230,14 +229,6 @@ class Scalar:
         """x / y = x y^-1."""
         return self * other**-1
 
-    def __rsub__(self, other):
-        """Return y - x, for a plain number y."""
-        return -self + other
-
-    def __rtruediv__(self, other):
-        """Return y / x, for a plain number y."""
-        return self**-1 * other
-
     __radd__ = __add__
     __rmul__ = __mul__
 
@@ -264,32 +255,27 @@ class Scalar:
 def an_autograd_engine_takes_forty_lines(device: torch.device) -> None:
     """A number, its parents and their slopes are enough for `backward()`.
 
-    y = (a b - a^2)^2 / (1 + tanh(b)), at a = 2, b = 3, beside torch. A second
+    y = (a b - 2 a^2)^2 / (1 + tanh(b)), at a = 2, b = 3, beside torch. A second
     backward adds to the same leaves, as in torch.
     """
     a = Scalar(2.0)
     b = Scalar(3.0)
-    y = (a * b - a**2) ** 2 / (1 + b.tanh())
+    y = (a * b - 2 * a**2) ** 2 / (1 + b.tanh())
     y.backward()
     print(f"Scalar: y = {y.value:.4f}, a.grad = {a.grad:.4f}", end=", ")
     print(f"b.grad = {b.grad:.4f}")
 
-    tensor_a = torch.tensor(2.0, requires_grad=True, device=device)
-    tensor_b = torch.tensor(3.0, requires_grad=True, device=device)
-    tensor_y = (tensor_a * tensor_b - tensor_a**2) ** 2 / (1 + tensor_b.tanh())
-    tensor_y.backward()
-    print(f"torch:  y = {tensor_y:.4f}, a.grad = {tensor_a.grad:.4f}", end=", ")
-    print(f"b.grad = {tensor_b.grad:.4f}")
-    assert math.isclose(y.value, tensor_y.item(), rel_tol=1e-6)
-    assert math.isclose(a.grad, tensor_a.grad.item(), rel_tol=1e-6)
-    assert math.isclose(b.grad, tensor_b.grad.item(), rel_tol=1e-6)
+    c = torch.tensor(2.0, requires_grad=True, device=device)
+    d = torch.tensor(3.0, requires_grad=True, device=device)
+    z = (c * d - 2 * c**2) ** 2 / (1 + d.tanh())  # the same in torch
+    z.backward()
+    print(f"torch:  y = {z:.4f}, a.grad = {c.grad:.4f}, b.grad = {d.grad:.4f}")
+    assert math.isclose(y.value, z.item(), rel_tol=1e-6)
+    assert math.isclose(a.grad, c.grad.item(), rel_tol=1e-6)
+    assert math.isclose(b.grad, d.grad.item(), rel_tol=1e-6)
 
-    once = a.grad
     y.backward()
-    assert math.isclose(a.grad, 2 * once)
-    c = Scalar(4.0)
-    (2 / c + 3 * (1 - c)).backward()  # -2 / c^2 - 3
-    assert c.grad == -2 / 16 - 3
+    assert math.isclose(a.grad, 2 * c.grad.item(), rel_tol=1e-6)
     zero = Scalar(0.0)
     (-(zero**0) + zero).backward()  # x^0 = 1 is a constant, at 0 too
     assert zero.grad == 1
@@ -303,7 +289,7 @@ def naive_backward(node: Scalar, gradient: float) -> None:
         naive_backward(parent, slope * node.grad)
 
 
-def backward_waits_until_a_gradient_is_complete(device: torch.device) -> None:
+def backward_waits_until_a_gradient_is_complete() -> None:
     """A node passes its gradient on once, after all its users have added.
 
     b = a + a and c = b + b, so c = 4 a and dc/da = 4. The naive walk visits b
@@ -325,12 +311,6 @@ def backward_waits_until_a_gradient_is_complete(device: torch.device) -> None:
     assert a.grad == 4
     assert b.grad == 2
 
-    leaf = torch.tensor(1.0, requires_grad=True, device=device)
-    double = leaf + leaf
-    (double + double).backward()
-    print("torch:             a.grad =", leaf.grad.item())
-    assert leaf.grad == 4
-
 
 # %%
 def xor_output(w, x1, x2):
@@ -348,7 +328,7 @@ def xor_loss(w):
     return (equal + other) / 4
 
 
-def the_engine_trains_a_network_as_torch_does(*, steps: int = 200) -> None:
+def the_engine_trains_a_network_as_torch_does() -> None:
     """The same formulas, with Scalars or with tensors, train the same.
 
     XOR tells whether two inputs differ: -1 for no, 1 for yes. On the CPU in
@@ -358,16 +338,7 @@ def the_engine_trains_a_network_as_torch_does(*, steps: int = 200) -> None:
     w = torch.randn(13, dtype=torch.float64, requires_grad=True)
     ours = [Scalar(number) for number in w.tolist()]
     first = xor_loss(w).item()
-
-    # The same loss with matrices, as torch would be used.
-    x = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]]).double()
-    y = torch.tensor([-1, 1, 1, -1]).double()
-    units = w[:9].view(3, 3)  # two weights and a bias each
-    h = (x @ units[:, :2].T + units[:, 2]).tanh()  # (4, 3)
-    output = (h @ w[9:12] + w[12]).tanh()  # (4,)
-    assert math.isclose(((output - y) ** 2).mean().item(), first)
-
-    for _ in range(steps):
+    for _ in range(50):
         loss = xor_loss(w)
         w.grad = None
         loss.backward()
@@ -382,9 +353,9 @@ def the_engine_trains_a_network_as_torch_does(*, steps: int = 200) -> None:
             weight.value -= 0.5 * weight.grad
         assert math.isclose(our_loss.value, loss.item(), rel_tol=1e-6)
 
-    print(f"loss at first:     {first:.6f}")
-    print(f"after {steps} steps:   {loss:.6f} by torch")
-    print(f"                   {our_loss.value:.6f} by Scalar")
+    print(f"loss at first:  {first:.6f}")
+    print(f"after 50 steps: {loss:.6f} by torch")
+    print(f"                {our_loss.value:.6f} by Scalar")
     print(f"(-1, -1) -> {xor_output(ours, -1, -1).value:6.3f}, target -1")
     print(f"(-1,  1) -> {xor_output(ours, -1, 1).value:6.3f}, target  1")
     assert loss < first / 4
@@ -426,18 +397,17 @@ def a_leaf_was_made_by_no_recorded_operation(device: torch.device) -> None:
 def retain_grad_keeps_the_gradient_of_a_result(device: torch.device) -> None:
     """`.grad` is kept by leaves that require it, by others only if asked.
 
-    w = 3, x = 2, h = w x = 6, k = h^2, loss = k / 2. By hand dloss/dk = 1/2,
-    dloss/dh = h = 6, dloss/dw = h x = 12.
+    w = 3, x = 2, h = w x = 6, loss = h^2 / 2. By hand dloss/dh = h = 6 and
+    dloss/dw = h x = 12.
     """
     x = torch.tensor(2.0, device=device)
     w = torch.tensor(3.0, requires_grad=True, device=device)
     h = w * x
-    k = h**2
-    h.retain_grad()  # before backward; k is not asked
-    loss = k / 2
+    h.retain_grad()  # before backward
+    loss = h**2 / 2
     loss.backward()
 
-    print("w = 3.0, x = 2.0, h = w * x, k = h**2, loss = k / 2")
+    print("w = 3.0, x = 2.0, h = w * x, loss = h**2 / 2")
     print("w, a leaf that requires grad: w.grad =", w.grad.item())
     print("h, retain_grad() was called:  h.grad =", h.grad.item())
     print("x, data:                      x.grad =", x.grad)
@@ -445,9 +415,9 @@ def retain_grad_keeps_the_gradient_of_a_result(device: torch.device) -> None:
     assert h.grad == 6
     assert x.grad is None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # k.grad warns that it stays None
-        print("k, computed, not asked:       k.grad =", k.grad)
-        assert k.grad is None
+        warnings.simplefilter("ignore")  # torch warns that it stays None
+        print("loss, computed, not asked:    loss.grad =", loss.grad)
+        assert loss.grad is None
 
 
 # %%
@@ -509,7 +479,7 @@ def loops_and_branches_record_what_ran(device: torch.device) -> None:
     """The graph is made anew in each run, so `if` and `while` just work.
 
     All that ran multiplied x by a number: y = s x, so dy/dx = s = y / x.
-    From 4: 3 * 2^4 = 48, five products. From -50: 3 * 10 = 30, two products.
+    From 4 four doublings: s = 3 * 2^4 = 48. From -50 none: s = 3 * 10 = 30.
     """
     x = torch.tensor(4.0, requires_grad=True, device=device)
     y = stretch(x)
@@ -519,20 +489,12 @@ def loops_and_branches_record_what_ran(device: torch.device) -> None:
     assert x.grad == 48
     assert x.grad == y / x
 
-    node = y.grad_fn
-    for _ in range(5):
-        assert node.name() == "MulBackward0"
-        node = node.next_functions[0][0]
-    assert node.variable is x  # the leaf, after five products
-
     x = torch.tensor(-50.0, requires_grad=True, device=device)
     y = stretch(x)
     y.backward()
     print("x =", x.item(), " y =", y.item(), " x.grad =", x.grad.item())
     assert y == -1500
     assert x.grad == 30
-    node = y.grad_fn.next_functions[0][0]
-    assert node.next_functions[0][0].variable is x  # after two
 
 
 # %% [markdown]
@@ -639,36 +601,6 @@ def detach_makes_a_constant_of_a_result(device: torch.device) -> None:
 
 
 # %%
-def a_graph_keeps_what_backward_needs(device: torch.device) -> None:
-    """A recorded chain keeps its steps in memory; under `no_grad` none.
-
-    y = sin(tanh(exp(x))), 1,000 numbers of 4 bytes. Backward needs exp(x),
-    since exp' = exp, and t = tanh(exp(x)), since tanh' = 1 - t^2, sin' = cos t.
-    """
-    x = torch.linspace(0, 1, 1000, requires_grad=True, device=device)
-    y = x.exp().tanh().sin()
-    sin = y.grad_fn
-    tanh = sin.next_functions[0][0]
-    exp = tanh.next_functions[0][0]
-    assert_close(exp._saved_result, x.exp())
-    assert_close(tanh._saved_result, x.exp().tanh())
-    assert sin._saved_self.data_ptr() == tanh._saved_result.data_ptr()
-
-    kept = exp._saved_result.nbytes + tanh._saved_result.nbytes
-    print(
-        "recorded:  y.grad_fn =", sin.name(), "the graph keeps", kept, "bytes"
-    )
-    assert sin.name() == "SinBackward0"
-    assert kept == 8000
-
-    with torch.no_grad():
-        y = x.exp().tanh().sin()
-    print("no_grad(): y.grad_fn =", y.grad_fn, "so no node keeps anything")
-    assert_close(y, x.detach().exp().tanh().sin())
-    assert y.grad_fn is None
-
-
-# %%
 def a_frozen_layer_stays_and_passes_gradients_on(device: torch.device) -> None:
     """`requires_grad_(False)` freezes a layer; those before it still learn.
 
@@ -686,21 +618,17 @@ def a_frozen_layer_stays_and_passes_gradients_on(device: torch.device) -> None:
     y = torch.ones(16, 1, device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
-    loss = F.mse_loss(model(x), y)
-    loss.backward()
+    F.mse_loss(model(x), y).backward()
     optimizer.step()
-    loss_after = F.mse_loss(model(x), y)
     gradient = model[0].weight.grad
     print("the last layer is frozen: its weight.grad is", model[2].weight.grad)
     print(f"the first layer learns: gradient norm {gradient.norm():.3f}")
-    print(f"loss before the step {loss:.3f}, after it {loss_after:.3f}")
     assert model[2].weight.grad is None
     assert model[2].bias.grad is None
     assert torch.equal(model[2].weight.detach(), last)
     assert torch.equal(model[2].bias.detach(), last_bias)
     assert_close(model[0].weight.detach(), first - 0.1 * gradient)
     assert gradient.norm() > 0.1
-    assert loss_after < loss
 
 
 # %%
@@ -738,50 +666,28 @@ def frozen_batch_norm_still_updates_its_statistics(
 def a_second_backward_needs_retain_graph(device: torch.device) -> None:
     """Backward frees what the graph saved, unless `retain_graph=True`.
 
-    loss = w^2, its gradient 2 w = 6 at w = 3.
+    Two losses share h = w^2. At w = 3 d(5 h)/dw = 10 w = 30 and, as h^2 = w^4,
+    d(h^2)/dw = 4 w^3 = 108.
     """
     w = torch.tensor(3.0, requires_grad=True, device=device)
-    loss = w**2
-    loss.backward()
-    print("w = 3.0, loss = w**2: w.grad =", w.grad.item())
-    assert w.grad == 6
-    with caught(RuntimeError, "backward through the graph a second time"):
-        loss.backward()
-    loss = w**2  # right: compute anew, as a training loop does
-
-    loss.backward(retain_graph=True)
-    loss.backward()
-    print("retained, used twice more: w.grad = 6 + 2 * 6 =", w.grad.item())
-    assert w.grad == 18
-
-    plain = w + 3  # a sum saves nothing, so there is nothing to free
-    plain.backward()
-    plain.backward()
-    print("w + 3, twice without it:   w.grad = 18 + 2 * 1 =", w.grad.item())
-    assert w.grad == 20
-
-
-# %%
-def two_losses_may_share_a_graph(device: torch.device) -> None:
-    """Keep the graph for two gradients; for their sum, add the losses.
-
-    h = w^2 is shared. d sum(h)/dw = 2 w and d sum(h^2)/dw = 4 w^3.
-    """
-    w = torch.tensor([1.0, 2.0], requires_grad=True, device=device)
     h = w**2
-    one = h.sum()
-    two = (h**2).sum()
-    gradient_one = torch.autograd.grad(one, w, retain_graph=True)[0]
-    gradient_two = torch.autograd.grad(two, w, retain_graph=True)[0]
-    print("w =", w.tolist())
-    print("gradient of sum(w^2):", gradient_one.tolist())
-    print("gradient of sum(w^4):", gradient_two.tolist())
-    assert_close(gradient_one, 2 * w.detach())
-    assert_close(gradient_two, 4 * w.detach() ** 3)
+    one = 5 * h
+    two = h**2
+    one.backward(retain_graph=True)
+    print("w = 3.0, h = w**2, one = 5 * h, two = h**2")
+    print("one.backward(retain_graph=True): w.grad =", w.grad.item())
+    assert w.grad == 30
+    two.backward()
+    print("two.backward(), which adds:      w.grad =", w.grad.item())
+    assert w.grad == 138
+    with caught(RuntimeError, "backward through the graph a second time"):
+        two.backward()
+    h = w**2  # right: compute anew, as a training loop does
 
-    (one + two).backward()  # one walk for both
-    print("(one + two).backward():", w.grad.tolist())
-    assert_close(w.grad, gradient_one + gradient_two)
+    w.grad = None
+    (5 * h + h**2).backward()  # one pass for both losses
+    print("(5 * h + h**2).backward():       w.grad =", w.grad.item())
+    assert w.grad == 138
 
 
 # %%
@@ -850,15 +756,14 @@ def backward_refuses_saved_values_changed_in_place(
 def at_a_kink_torch_picks_a_slope(device: torch.device) -> None:
     """At the kink of one operation torch gives a slope between both sides.
 
-    relu and |x| at 0, clamp at its bound: the slopes to the left and to the
-    right, over a step of 1/2, differ. Which slope torch
-    gives may change: for clamp some versions give 1, some 0.
+    relu(x) and |x| have a kink at 0: the slopes to the left and to the right,
+    over a step of 1/2, differ.
     """
     x = torch.tensor(0.0, requires_grad=True, device=device)
     x.relu().backward()
     left = 2 * (x.relu() - (x - 0.5).relu()).item()
     right = 2 * ((x + 0.5).relu() - x.relu()).item()
-    print("relu(x) at 0:        slopes", left, right, " x.grad", x.grad.item())
+    print("relu(x) at 0: slopes", left, right, " x.grad", x.grad.item())
     assert left == 0
     assert right == 1
     assert x.grad == 0
@@ -867,46 +772,9 @@ def at_a_kink_torch_picks_a_slope(device: torch.device) -> None:
     x.abs().backward()
     left = 2 * (x.abs() - (x - 0.5).abs()).item()
     right = 2 * ((x + 0.5).abs() - x.abs()).item()
-    print("|x| at 0:            slopes", left, right, " x.grad", x.grad.item())
+    print("|x| at 0:     slopes", left, right, " x.grad", x.grad.item())
     assert left == -1
     assert right == 1
-    assert x.grad == 0
-
-    x = torch.tensor(1.0, requires_grad=True, device=device)
-    x.clamp(0, 1).backward()
-    left = 2 * (x.clamp(0, 1) - (x - 0.5).clamp(0, 1)).item()
-    right = 2 * ((x + 0.5).clamp(0, 1) - x.clamp(0, 1)).item()
-    print("clamp(x, 0, 1) at 1: slopes", left, right, " x.grad", x.grad.item())
-    assert left == 1
-    assert right == 0
-    assert 0 <= x.grad <= 1
-
-
-# %%
-def an_infinite_slope_times_zero_is_nan(device: torch.device) -> None:
-    """The slope of sqrt at 0 is infinite, and 0 * inf is nan.
-
-    y = 0 sqrt(x) is 0 for x >= 0, but the chain rule multiplies 0 by
-    1 / (2 sqrt(x)). A small number under the root keeps the slope finite; the
-    root at 0 is then 0.001.
-    """
-    x = torch.tensor(0.0, requires_grad=True, device=device)
-    x.sqrt().backward()
-    print("sqrt(x) at 0:            x.grad =", x.grad.item())
-    assert x.grad == math.inf
-
-    x.grad = None
-    y = 0 * x.sqrt()
-    y.backward()
-    print("0 * sqrt(x) at 0:        x.grad =", x.grad.item())
-    assert y == 0
-    assert x.grad.isnan()
-
-    x.grad = None
-    y = 0 * (x + 1e-6).sqrt()
-    y.backward()
-    print("0 * sqrt(x + 1e-6) at 0: x.grad =", x.grad.item())
-    assert y == 0
     assert x.grad == 0
 
 
@@ -914,12 +782,14 @@ def an_infinite_slope_times_zero_is_nan(device: torch.device) -> None:
 def anomaly_mode_names_the_line_that_made_nan(device: torch.device) -> None:
     """`torch.autograd.set_detect_anomaly` leads from a nan to its line.
 
-    It is slow: for finding a fault, not for training.
+    y = 0 sqrt(x) is 0, but the slope of sqrt at 0 is infinite, and the chain
+    rule multiplies: 0 * inf is nan. A small number under the root keeps its
+    slope finite. The mode is slow: for finding a fault, not for training.
     """
     x = torch.tensor(0.0, requires_grad=True, device=device)
     y = 0 * x.sqrt()
     y.backward()
-    print("as usual: no error, x.grad =", x.grad.item())
+    print("y = 0 * x.sqrt() at x = 0: no error, x.grad =", x.grad.item())
     assert x.grad.isnan()
 
     with (
@@ -956,21 +826,17 @@ def central_differences_beat_forward_ones(figures: Path) -> None:
     at = x.detach()
     h = torch.logspace(-13, 0, 79, dtype=torch.float64)
     forward = ((at + h).sin() - at.sin()) / h
-    central = ((at + h).sin() - (at - h).sin()) / (2 * h)
     forward_error = (forward - x.grad).abs()
+    central = ((at + h).sin() - (at - h).sin()) / (2 * h)
     central_error = (central - x.grad).abs()
 
-    best = forward_error.argmin()
-    print(
-        f"forward: least error {forward_error[best]:.0e} at h = {h[best]:.0e}"
-    )
-    assert 1e-9 < h[best] < 1e-7
-    best = central_error.argmin()
-    print(
-        f"central: least error {central_error[best]:.0e} at h = {h[best]:.0e}"
-    )
-    assert 1e-7 < h[best] < 1e-4
-    assert central_error[best] < forward_error.min() / 100
+    best = h[forward_error.argmin()]
+    print(f"forward: least error {forward_error.min():.0e} at h = {best:.0e}")
+    assert 1e-9 < best < 1e-7
+    best = h[central_error.argmin()]
+    print(f"central: least error {central_error.min():.0e} at h = {best:.0e}")
+    assert 1e-7 < best < 1e-4
+    assert central_error.min() < forward_error.min() / 100
     # At h = 0.1 rounding is nothing, and the formulas hold.
     print(f"at h = 0.1: forward {forward_error[72]:.1e}", end=", ")
     print(f"central {central_error[72]:.1e}")
@@ -1040,16 +906,14 @@ def a_custom_function_brings_its_own_backward() -> None:
 
     points = torch.linspace(-4, 4, 9, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(Softplus.apply, points)
-    assert torch.autograd.gradgradcheck(Softplus.apply, points)
 
 
 # %%
 class WrongDouble(torch.autograd.Function):
-    """2 x, with a backward that forgets the chain rule."""
+    """2 x, with a backward that forgets the gradient that comes in."""
 
     @staticmethod
     def forward(x):
-        """Return 2 x."""
         return 2 * x
 
     @staticmethod
@@ -1058,16 +922,14 @@ class WrongDouble(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        """Return the slope, and forget the gradient that comes in."""
         return torch.full_like(gradient, 2)
 
 
 class RightDouble(WrongDouble):
-    """2 x, with the chain rule in backward."""
+    """2 x, with the chain rule: the slope times that gradient."""
 
     @staticmethod
     def backward(ctx, gradient):
-        """Return the slope times the gradient that comes in."""
         return 2 * gradient
 
 
@@ -1101,8 +963,8 @@ def gradcheck_finds_a_backward_without_the_chain_rule() -> None:
 def named_parameters_show_gradient_norms_by_layer(device: torch.device) -> None:
     """With sigmoids the gradient of early layers is small: print the norms.
 
-    Five layers (8 -> 8), each with a sigmoid, whose slope is at most 1/4. The
-    norm of all gradients is the root of the sum of squares.
+    Five layers (8 -> 8), each with a sigmoid, whose slope is at most 1/4. A
+    norm is the root of a sum of squares.
     """
     torch.manual_seed(0)
     model = nn.Sequential()
@@ -1113,16 +975,10 @@ def named_parameters_show_gradient_norms_by_layer(device: torch.device) -> None:
     x = torch.randn(32, 8).to(device)
     model(x).sum().backward()
 
-    squares = torch.zeros((), device=device)
     for name, parameter in model.named_parameters():
         norm = parameter.grad.norm()
-        squares += norm**2
         print(f"{name:8} gradient norm {norm:9.6f}")
-    total = torch.nn.utils.get_total_norm(
-        [parameter.grad for parameter in model.parameters()]
-    )
-    print(f"all      gradient norm {total:9.6f}")
-    assert_close(total, squares.sqrt())
+        assert_close(norm, parameter.grad.square().sum().sqrt())
     assert model[0].weight.grad.norm() < model[8].weight.grad.norm() / 100
 
 
@@ -1170,10 +1026,8 @@ def jvp_is_the_jacobian_times_a_direction(device: torch.device) -> None:
     """
     x = torch.tensor([2.0, 5.0], device=device)
     u = torch.tensor([1.0, -1.0], device=device)  # shaped like x
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # torch 2.15 warns of its own code
+    with warnings.catch_warnings():  # torch 2.15 warns of its own code
+        warnings.simplefilter("ignore", FutureWarning)
         y, change = torch.func.jvp(products, (x,), (u,))
     print("x =", x.tolist(), " y =", y.tolist(), " u =", u.tolist())
     print("J u =", change.tolist())
@@ -1207,25 +1061,17 @@ def jacrev_goes_by_outputs_jacfwd_by_inputs(device: torch.device) -> None:
     pull = torch.func.vjp(growth, x)[1]  # a backward pass, as a function
     for v in torch.eye(5, device=device):
         rows.append(pull(v)[0])  # v^T J with one 1 in v
-    print(
-        len(rows), "passes backward, each a row of J:", rows[0].tolist(), "..."
-    )
+    print(len(rows), "passes backward, each a row of J, of", len(rows[0]))
     assert_close(torch.stack(rows), jacobian)
-    assert len(rows) == 5
 
     columns = []
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # torch 2.15 warns of its own code
+    with warnings.catch_warnings():  # torch 2.15 warns of its own code
+        warnings.simplefilter("ignore", FutureWarning)
         for u in torch.eye(2, device=device):
             columns.append(torch.func.jvp(growth, (x,), (u,))[1])
         by_jacfwd = torch.func.jacfwd(growth)(x)
-    print(
-        len(columns), "forward passes, each a column of J, of", len(columns[0])
-    )
+    print(len(columns), "passes forward, each a column, of", len(columns[0]))
     assert_close(torch.stack(columns, dim=1), jacobian)
-    assert len(columns) == 2
 
     by_jacrev = torch.func.jacrev(growth)(x)
     print("jacrev and jacfwd:", tuple(by_jacrev.shape), tuple(by_jacfwd.shape))
@@ -1234,39 +1080,24 @@ def jacrev_goes_by_outputs_jacfwd_by_inputs(device: torch.device) -> None:
 
 
 # %%
-def create_graph_gives_higher_derivatives(
-    device: torch.device, figures: Path
-) -> None:
+def create_graph_gives_higher_derivatives(device: torch.device) -> None:
     """With `create_graph=True` a gradient has a graph of its own.
 
     y = tanh(x). By hand y' = 1 - y^2, y'' = -2 y y', y''' = (6 y^2 - 2) y'.
-    Each y depends on its own x alone: the gradient of the sum has every slope.
     """
-    x = torch.linspace(-3, 3, 121, device=device, requires_grad=True)
+    x = torch.tensor(1.0, device=device, requires_grad=True)
     y = x.tanh()
-    first = torch.autograd.grad(y.sum(), x, create_graph=True)[0]
-    second = torch.autograd.grad(first.sum(), x, create_graph=True)[0]
-    third = torch.autograd.grad(second.sum(), x, retain_graph=True)[0]
-    print(
-        f"at x = {x[80]:.1f}: y = {y[80]:.4f}, y' = {first[80]:.4f}", end=", "
-    )
-    print(f"y'' = {second[80]:.4f}, y''' = {third[80]:.4f}")
+    first = torch.autograd.grad(y, x, create_graph=True)[0]
+    second = torch.autograd.grad(first, x, create_graph=True)[0]
+    third = torch.autograd.grad(second, x, retain_graph=True)[0]
+    print(f"at x = 1: y = tanh(x) = {y:.4f}, y' = {first:.4f}", end=", ")
+    print(f"y'' = {second:.4f}, y''' = {third:.4f}")
     assert_close(first, 1 - y**2)
     assert_close(second, -2 * y * first)
     assert_close(third, ((6 * y**2 - 2) * first).detach())
     with caught(RuntimeError, "does not require grad"):
-        torch.autograd.grad(third.sum(), x)
-    torch.autograd.grad(second.sum(), x)  # right: made with create_graph=True
-
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.plot(x.tolist(), y.tolist(), label="tanh(x)")
-    axes.plot(x.tolist(), first.tolist(), label="first derivative")
-    axes.plot(x.tolist(), second.tolist(), label="second")
-    axes.plot(x.tolist(), third.tolist(), label="third")
-    axes.set(xlabel="x", title="A function and three derivatives of it")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save_figure(figure, "autograd_derivatives", figures)
+        torch.autograd.grad(third, x)
+    torch.autograd.grad(second, x)  # right: made with create_graph=True
 
 
 # %%
@@ -1294,10 +1125,8 @@ def the_hessian_is_the_jacobian_of_the_gradient(device: torch.device) -> None:
     hessian = torch.tensor([[-2 * cos, 1.5], [1.5, 0.0]], device=device)
     assert_close(torch.stack([row_0, row_1]), hessian)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # torch 2.15 warns of its own code
+    with warnings.catch_warnings():  # torch 2.15 warns of its own code
+        warnings.simplefilter("ignore", FutureWarning)
         whole = torch.func.hessian(saddle)(w.detach())
     print("torch.func.hessian(saddle)(w) gives the same")
     assert_close(whole, hessian)
@@ -1338,10 +1167,9 @@ def vmap_gives_each_sample_its_gradient(device: torch.device) -> None:
     w = torch.tensor(2.0, requires_grad=True, device=device)
 
     # in_dims: the same w for all (None), samples along dim 0 of x and y.
-    derive = torch.func.vmap(
-        torch.func.grad(squared_error), in_dims=(None, 0, 0)
-    )
-    gradients = derive(w.detach(), x, y)  # (6,)
+    derive = torch.func.grad(squared_error)
+    derive_each = torch.func.vmap(derive, in_dims=(None, 0, 0))
+    gradients = derive_each(w.detach(), x, y)  # (6,)
     print("x        ", x.tolist())
     print("y        ", y.tolist())
     print("gradients", gradients.tolist())
@@ -1351,11 +1179,6 @@ def vmap_gives_each_sample_its_gradient(device: torch.device) -> None:
         w.grad = None
         squared_error(w, x[i], y[i]).backward()
         assert w.grad == gradients[i]
-
-    w.grad = None
-    squared_error(w, x, y).mean().backward()
-    print(f"w.grad of the mean loss: {w.grad:.2f}, the mean of all six")
-    assert_close(w.grad, torch.full_like(w.grad, -20 / 6))
 
 
 # %%
@@ -1386,61 +1209,15 @@ def hooks_read_or_replace_a_gradient(device: torch.device) -> None:
     print("clipped: at h [2, 4, 5]         w.grad", w.grad.tolist())
     assert w.grad.tolist() == [4, 8, 10]
 
-    w.grad = None
-    handle = w.register_hook(torch.neg)  # on a leaf it stays until removed
-    (2 * w).sum().backward()
-    handle.remove()
-    (6 * w).sum().backward()
-    print("negated once, then removed:     w.grad", w.grad.tolist())
-    assert w.grad.tolist() == [4, 4, 4]  # -2 and then 6
-
 
 # %%
-def step_and_free(w: Tensor) -> None:
-    """Take a step of gradient descent, and free the gradient."""
-    with torch.no_grad():
-        w -= w.grad / 4
-    w.grad = None
+def wave(x: Tensor, runs: list[str]) -> Tensor:
+    """Return sin(cos(sin(x))), and note that it ran.
 
-
-def a_post_accumulate_hook_steps_within_backward(device: torch.device) -> None:
-    """A step inside backward: no two weights hold a `.grad` at a time.
-
-    loss = 2 a.a + 2 b.b, the gradients 4 a and 4 b: a step of 1/4 leads to 0.
-    The hook runs as soon as the `.grad` of its tensor is complete.
+    Backward needs x, for sin' = cos, and both results in between.
     """
-    a = torch.tensor([1.0, 2.0], requires_grad=True, device=device)
-    b = torch.tensor([3.0, 4.0, 5.0], requires_grad=True, device=device)
-    a.register_post_accumulate_grad_hook(step_and_free)
-    seen = []
-    b.register_post_accumulate_grad_hook(lambda b: seen.append(a.grad))
-    b.register_post_accumulate_grad_hook(step_and_free)
-    print("before backward: a =", a.tolist(), " b =", b.tolist())
-    (2 * b @ b + 2 * a @ a).backward()
-    print("after backward:  a =", a.tolist(), " b =", b.tolist())
-    print("a.grad =", a.grad, " b.grad =", b.grad)
-    print("a.grad while b was stepped:", seen[0])
-    assert a.tolist() == [0, 0]
-    assert b.tolist() == [0, 0, 0]
-    assert a.grad is None and b.grad is None
-    assert seen == [None]
-
-
-# %%
-class CountedBlock(nn.Module):
-    """sin(cos(sin(x))), which counts how often it runs.
-
-    Backward needs x for sin' = cos, and both results in between.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.runs = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return sin(cos(sin(x))), shaped like x."""
-        self.runs += 1
-        return x.sin().cos().sin()
+    runs.append("run")
+    return x.sin().cos().sin()
 
 
 class Saved:
@@ -1448,13 +1225,10 @@ class Saved:
 
     def __init__(self):
         self.bytes = 0
-        self.places = set()
 
     def pack(self, tensor: Tensor) -> Tensor:
-        """Take what is to be saved; what is saved twice is kept once."""
-        if tensor.data_ptr() not in self.places:
-            self.places.add(tensor.data_ptr())
-            self.bytes += tensor.nbytes
+        """Take what is to be saved."""
+        self.bytes += tensor.nbytes
         return tensor
 
     def unpack(self, tensor: Tensor) -> Tensor:
@@ -1465,34 +1239,40 @@ class Saved:
 def checkpoint_trades_time_for_memory(device: torch.device) -> None:
     """A checkpointed block saves only its input, and runs a second time.
 
-    Ten times one block, 1,000 numbers of 4 bytes: a run saves three tensors,
-    a checkpoint one.
+    Ten blocks in a row, 1,000 numbers of 4 bytes: a block saves three tensors,
+    a checkpoint one. Under `no_grad` nothing is saved.
     """
     x = torch.linspace(-1, 1, 1000, requires_grad=True, device=device)
-    block = CountedBlock()
     saved = Saved()
-    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
-        h = x
+    hooks = torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack)
+    with hooks, torch.no_grad():
+        wave(x, [])
+    print("no_grad:    ", saved.bytes, "bytes saved")
+    assert saved.bytes == 0
+
+    runs = []
+    h = x
+    with hooks:
         for _ in range(10):
-            h = block(h)
+            h = wave(h, runs)
     h.sum().backward()
     plain = x.grad
-    print(f"plain:      {saved.bytes:,} bytes saved, {block.runs} runs")
+    print(f"plain:       {saved.bytes:,} bytes saved, {len(runs)} runs")
     assert saved.bytes == 10 * 3 * 4000
-    assert block.runs == 10
+    assert len(runs) == 10
 
     x.grad = None
-    block = CountedBlock()
-    saved = Saved()
-    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
-        h = x
+    saved.bytes = 0
+    runs = []
+    h = x
+    with hooks:
         for _ in range(10):
             # The newer of two ways; torch asks for the choice.
-            h = checkpoint(block, h, use_reentrant=False)
+            h = checkpoint(wave, h, runs, use_reentrant=False)
     h.sum().backward()
-    print(f"checkpoint:  {saved.bytes:,} bytes saved, {block.runs} runs")
+    print(f"checkpoints: {saved.bytes:,} bytes saved, {len(runs)} runs")
     assert saved.bytes == 10 * 4000
-    assert block.runs == 20
+    assert len(runs) == 20
     assert torch.equal(x.grad, plain)
 
 
@@ -1504,9 +1284,9 @@ def gradients_accumulate_over_small_batches(device: torch.device) -> None:
     that over the other 2. (Not with BatchNorm, which looks at the batch.)
     """
     torch.manual_seed(0)
-    x = torch.randn(6, 3).to(device)
+    x = torch.randn(6, 2).to(device)
     y = torch.randn(6, 1).to(device)
-    model = nn.Linear(3, 1).to(device)
+    model = nn.Linear(2, 1).to(device)
     F.mse_loss(model(x), y).backward()
     large = model.weight.grad.clone()
 
@@ -1514,12 +1294,8 @@ def gradients_accumulate_over_small_batches(device: torch.device) -> None:
     (F.mse_loss(model(x[:4]), y[:4]) * 4 / 6).backward()
     (F.mse_loss(model(x[4:]), y[4:]) * 2 / 6).backward()
     small = model.weight.grad
-    print(
-        f"6 at once:     {large[0, 0]:.5f} {large[0, 1]:.5f} {large[0, 2]:.5f}"
-    )
-    print(
-        f"4, and then 2: {small[0, 0]:.5f} {small[0, 1]:.5f} {small[0, 2]:.5f}"
-    )
+    print(f"6 at once:     {large[0, 0]:.5f} {large[0, 1]:.5f}")
+    print(f"4, and then 2: {small[0, 0]:.5f} {small[0, 1]:.5f}")
     assert_close(small, large)
 
 
@@ -1531,82 +1307,64 @@ def gradients_accumulate_over_small_batches(device: torch.device) -> None:
 
 # %%
 def small_gradients_vanish_in_float16(device: torch.device) -> None:
-    """In float16 a gradient of 1e-8 becomes 0; in bfloat16 it does not.
+    """In float16 a gradient of 1e-8 becomes 0; a scaled loss brings it back.
 
     Backward runs in the types of forward, so on its way to w the gradient is
-    a 16-bit number for a moment. The smallest float16 is 2^-24 = 6e-8;
-    bfloat16 reaches as far as float32, with 8 bits of precision.
+    a 16-bit number for a moment. The smallest float16 is 2^-24 = 6e-8; times
+    2^16 the gradient is 7e-4. bfloat16 reaches as far as float32, with 8 bits
+    of precision.
     """
     w = torch.tensor(1.0, requires_grad=True, device=device)
     (1e-8 * w).backward()
     print(f"float32:  w.grad = {w.grad:.3e}")
-    assert_close(w.grad, torch.full_like(w.grad, 1e-8), rtol=1e-6, atol=0)
+    by_hand = torch.tensor(1e-8, device=device)
+    assert_close(w.grad, by_hand, rtol=1e-6, atol=0)
 
     w.grad = None
     (1e-8 * w.to(torch.bfloat16).float()).backward()
     print(f"bfloat16: w.grad = {w.grad:.3e}")
-    assert w.grad.item() == torch.tensor(1e-8).bfloat16().item()
+    assert w.grad == by_hand.bfloat16()
 
     w.grad = None
-    (1e-8 * w.to(torch.float16).float()).backward()
+    loss = 1e-8 * w.to(torch.float16).float()
+    loss.backward(retain_graph=True)
     print(f"float16:  w.grad = {w.grad:.3e}")
     assert w.grad == 0
 
-
-# %%
-def a_scaled_loss_brings_small_gradients_back(device: torch.device) -> None:
-    """A loss times s has gradients times s: divide them when they arrive.
-
-    With s = 2^16 the gradient 1e-8 becomes 7e-4, well within float16, whose
-    largest number is 65504. With s = 2^44 it becomes 2e5: too large.
-    """
-    w = torch.tensor(1.0, requires_grad=True, device=device)
-    loss = 1e-8 * w.to(torch.float16).float()
+    w.grad = None
     (loss * 2**16).backward()
     gradient = w.grad / 2**16  # w.grad is float32: nothing is lost
-    print(f"scale 2^16: w.grad = {w.grad:.3e}, divided {gradient:.3e}")
-    assert w.grad.item() == torch.tensor(1e-8 * 2**16).half().item()
-    assert_close(gradient, torch.full_like(gradient, 1e-8), rtol=2**-11, atol=0)
-
-    w.grad = None
-    loss = 1e-8 * w.to(torch.float16).float()
-    (loss * 2**44).backward()
-    print(f"scale 2^44: w.grad = {w.grad:.3e}")
-    assert w.grad == math.inf
+    print(f"          times 2^16: {w.grad:.3e}, divided again: {gradient:.3e}")
+    assert w.grad == (by_hand * 2**16).half()
+    assert_close(gradient, by_hand, rtol=2**-11, atol=0)
 
 
 # %%
 def grad_scaler_halves_its_scale_until_all_is_finite() -> None:
     """`GradScaler` skips a step that overflows, and halves its scale.
 
-    The gradient 1e-8 fits into float16 times 2^42, not times 2^43. The step
-    is 1e7 * 1e-8 = 0.1. On the CPU, where every machine can run it.
+    The largest float16 is 65504, so the gradient 1e-8 fits times 2^42, but not
+    times 2^43. The step is 1e7 * 1e-8 = 0.1. On the CPU, where every machine
+    can run it.
     """
     w = torch.tensor(1.0, requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=1e7)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**44)
-    scale_by_hand = 2.0**44
+    scales = []
+    weights = []
     for _ in range(4):
-        scale = scaler.get_scale()
-        assert scale == scale_by_hand
-        before = w.item()
-
+        scales.append(math.log2(scaler.get_scale()))
         optimizer.zero_grad()
         loss = 1e-8 * w.to(torch.float16).float()
         scaler.scale(loss).backward()  # scale * loss
-        overflow = not w.grad.isfinite()
         scaler.step(optimizer)  # divides w.grad; no step if it is infinite
         scaler.update()  # half the scale after a skipped step
-
-        print(f"scale 2^{math.log2(scale):.0f}: w = {before:.2f}", end=" -> ")
-        print(f"{w:.2f},", "skipped" if overflow else "stepped")
-        if overflow:
-            scale_by_hand /= 2
-            assert w == before
-        else:
-            assert math.isclose(w.item(), before - 0.1, rel_tol=1e-3)
-    assert scaler.get_scale() == 2.0**42
-    assert math.isclose(w.item(), 0.8, rel_tol=1e-3)
+        weights.append(w.item())
+        print(f"scale 2^{scales[-1]:.0f}: w.grad = {w.grad:.0e}, w = {w:.1f}")
+    assert scales == [44, 43, 42, 42]
+    assert w.grad.isfinite()
+    by_hand = torch.tensor([1.0, 1.0, 0.9, 0.8])
+    assert_close(torch.tensor(weights), by_hand, rtol=1e-3, atol=0)
 
 
 # %%
@@ -1619,24 +1377,23 @@ def autocast_computes_in_16_bits_and_keeps_float32_weights(
     stays in float32. Backward runs outside the block.
     """
     torch.manual_seed(0)
-    x = torch.linspace(-1, 1, 64).to(device)[:, None]  # (64, 1)
-    y = 10 * x**2
-    model = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 1))
-    model.to(device)
+    x = torch.randn(16, 4).to(device)
+    y = torch.randn(16, 2).to(device)
+    model = nn.Linear(4, 2).to(device)
     F.mse_loss(model(x), y).backward()
-    exact = model[0].weight.grad.clone()
+    exact = model.weight.grad.clone()
 
     model.zero_grad()
     with torch.autocast(device.type, half):
         output = model(x)
         loss = F.mse_loss(output, y.to(half))
     loss.backward()
-    rough = model[0].weight.grad
-    print("weight:   ", model[0].weight.dtype)
+    rough = model.weight.grad
+    print("weight:   ", model.weight.dtype)
     print("output:   ", output.dtype)
     print("loss:     ", loss.dtype)
     print("gradient: ", rough.dtype)
-    assert model[0].weight.dtype == torch.float32
+    assert model.weight.dtype == torch.float32
     assert output.dtype == half
     assert loss.dtype == torch.float32
     assert rough.dtype == torch.float32
@@ -1648,7 +1405,7 @@ def autocast_computes_in_16_bits_and_keeps_float32_weights(
 
 # %%
 def a_network_trains_with_autocast_or_without(
-    device: torch.device, half: torch.dtype, *, amp: bool, steps: int = 100
+    device: torch.device, half: torch.dtype, *, amp: bool
 ) -> None:
     """Autocast around forward and loss, a scaler around backward and step.
 
@@ -1663,23 +1420,20 @@ def a_network_trains_with_autocast_or_without(
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     scaled = amp and half == torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=scaled)
-    for step in range(steps):
+    losses = []
+    for _ in range(100):
         with torch.autocast(device.type, half, enabled=amp):
             output = model(x)
             loss = F.mse_loss(output, y)
-        assert (output.dtype == half) == amp
-        if step == 0:
-            print(f"output in {output.dtype}, first loss {loss:.4f}")
-            first = loss.item()
+        losses.append(loss.item())
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
-    print(f"after {steps} steps: loss {loss:.4f}")
-    assert loss < first / 10
-    at_half = model(torch.full((1, 1), 0.5, device=device)).item()
-    print(f"at x = 0.5 it gives {at_half:.2f}, right is 0.25")
-    assert abs(at_half - 0.25) < 0.1
+    print(f"output in {output.dtype}, first loss {losses[0]:.4f}", end=", ")
+    print(f"after 100 steps {losses[-1]:.4f}")
+    assert (output.dtype == half) == amp
+    assert losses[-1] < losses[0] / 10
 
 
 # %% [markdown]
@@ -1729,7 +1483,7 @@ def mistakes_make_a_new_tensor_of_a_weight(device: torch.device) -> None:
     """`w - step` makes a result, no leaf: its `.grad` stays None.
 
     loss = sum of w^2 at w = (1, 1): the gradient is 2, a step of 0.1 leads to
-    0.8. The loss of the new tensor still derives the old w: 2 * 0.8 = 1.6.
+    0.8.
     """
     w = torch.ones(2, requires_grad=True, device=device)
     (w**2).sum().backward()
@@ -1737,9 +1491,6 @@ def mistakes_make_a_new_tensor_of_a_weight(device: torch.device) -> None:
     print("new = w - 0.1 * w.grad: new.is_leaf is", new.is_leaf)
     assert not new.is_leaf
     assert_close(new.detach(), torch.full_like(new.detach(), 0.8))
-    w.grad = None
-    (new**2).sum().backward()
-    assert_close(w.grad, torch.full_like(w.grad, 1.6))
     with caught(UserWarning, "not a leaf Tensor is being accessed"):
         new.grad.zero_()
     w.grad = None  # right: for the leaf; then change w in place, below
@@ -1750,9 +1501,7 @@ def mistakes_make_a_new_tensor_of_a_weight(device: torch.device) -> None:
     (w**2).sum().backward()  # right: derive the leaf, change it in place
     with torch.no_grad():
         w -= 0.1 * w.grad
-    print(
-        f"w -= 0.1 * w.grad: w = [{w[0]:.1f}, {w[1]:.1f}], is_leaf", w.is_leaf
-    )
+    print("w -= 0.1 * w.grad: w.is_leaf is", w.is_leaf)
     assert w.is_leaf
     assert_close(w.detach(), torch.full_like(w.detach(), 0.8))
 
@@ -1859,9 +1608,8 @@ def mistake_round_has_slope_zero(device: torch.device) -> None:
     w = torch.tensor(0.3, requires_grad=True, device=device)
     loss = (w.round() - 5) ** 2
     loss.backward()
-    print("w = 0.3, loss = (round(w) - 5)^2")
-    print("w.round():                         loss", loss.item(), end="")
-    print("  w.grad =", w.grad.item())
+    print("w = 0.3, loss = (rounded - 5)**2 =", loss.item())
+    print("rounded = w.round():                        w.grad =", w.grad.item())
     assert loss == 25
     assert w.grad == 0
 
@@ -1869,8 +1617,7 @@ def mistake_round_has_slope_zero(device: torch.device) -> None:
     rounded = w + (w.round() - w).detach()  # forward round(w), backward w
     loss = (rounded - 5) ** 2
     loss.backward()
-    print("right: w + (round(w) - w).detach()    ", loss.item(), end="")
-    print("  w.grad =", w.grad.item())
+    print("right: rounded = w + (w.round() - w).detach()       ", w.grad.item())
     assert loss == 25
     assert w.grad == -10
 
@@ -1914,15 +1661,10 @@ def mistake_frozen_after_backward(device: torch.device) -> None:
     assert not w.requires_grad
     assert_close(w, torch.full_like(w, 0.8))
 
-    w = torch.tensor(1.0, requires_grad=True, device=device)
-    optimizer = torch.optim.SGD([w], lr=0.1)
-    (w**2).backward()
-    w.requires_grad_(False)
     optimizer.zero_grad()
     optimizer.step()
-    print(f"right: zero_grad() before step():   w = {w:.1f}")
-    assert not w.requires_grad
-    assert w == 1
+    print(f"right: zero_grad(), then step():    w = {w:.1f} stays")
+    assert_close(w, torch.full_like(w, 0.8))
 
 
 # %%
@@ -1959,8 +1701,7 @@ def mistake_a_sum_of_losses_keeps_every_graph(device: torch.device) -> None:
         loss = w**2
         total += loss
     total.backward()
-    print("total += loss:              ", total.item(), end="")
-    print("  total.backward(): w.grad =", w.grad.item())
+    print("total += loss: ", total.item(), " w.grad =", w.grad.item())
     assert total == 45
     assert w.grad == 30  # five graphs were still in memory
 
@@ -2167,7 +1908,7 @@ def main() -> None:
     """Run the lesson from top to bottom."""
     args = parse(make_parser(__doc__))
     here = {"device": args.device}
-    half = amp_dtype(args.device)
+    half = {**here, "half": amp_dtype(args.device)}
     chapters = {
         "Backward": {
             backward_finds_the_gradient: here,
@@ -2177,10 +1918,8 @@ def main() -> None:
         },
         "An engine in forty lines": {
             an_autograd_engine_takes_forty_lines: here,
-            backward_waits_until_a_gradient_is_complete: here,
-            the_engine_trains_a_network_as_torch_does: {
-                "steps": 40 if args.tiny else 200
-            },
+            backward_waits_until_a_gradient_is_complete: {},
+            the_engine_trains_a_network_as_torch_does: {},
         },
         "Leaves and sums": {
             a_leaf_was_made_by_no_recorded_operation: here,
@@ -2193,19 +1932,16 @@ def main() -> None:
             no_grad_and_inference_mode_record_nothing: here,
             detach_stops_one_use_requires_grad_false_all: here,
             detach_makes_a_constant_of_a_result: here,
-            a_graph_keeps_what_backward_needs: here,
             a_frozen_layer_stays_and_passes_gradients_on: here,
             frozen_batch_norm_still_updates_its_statistics: here,
         },
         "Graphs": {
             a_second_backward_needs_retain_graph: here,
-            two_losses_may_share_a_graph: here,
             a_hidden_state_is_detached_between_batches: here,
             backward_refuses_saved_values_changed_in_place: here,
         },
         "Checking": {
             at_a_kink_torch_picks_a_slope: here,
-            an_infinite_slope_times_zero_is_nan: here,
             anomaly_mode_names_the_line_that_made_nan: here,
             central_differences_beat_forward_ones: {"figures": args.figures},
             a_custom_function_brings_its_own_backward: {},
@@ -2216,31 +1952,19 @@ def main() -> None:
             backward_with_a_vector_is_v_times_the_jacobian: here,
             jvp_is_the_jacobian_times_a_direction: here,
             jacrev_goes_by_outputs_jacfwd_by_inputs: here,
-            create_graph_gives_higher_derivatives: {
-                **here,
-                "figures": args.figures,
-            },
+            create_graph_gives_higher_derivatives: here,
             the_hessian_is_the_jacobian_of_the_gradient: here,
             a_hessian_vector_product_needs_no_hessian: here,
             vmap_gives_each_sample_its_gradient: here,
             hooks_read_or_replace_a_gradient: here,
-            a_post_accumulate_hook_steps_within_backward: here,
             checkpoint_trades_time_for_memory: here,
             gradients_accumulate_over_small_batches: here,
         },
         "16 bits": {
             small_gradients_vanish_in_float16: here,
-            a_scaled_loss_brings_small_gradients_back: here,
             grad_scaler_halves_its_scale_until_all_is_finite: {},
-            autocast_computes_in_16_bits_and_keeps_float32_weights: {
-                **here,
-                "half": half,
-            },
-            a_network_trains_with_autocast_or_without: {
-                **here,
-                "half": half,
-                "amp": args.amp,
-            },
+            autocast_computes_in_16_bits_and_keeps_float32_weights: half,
+            a_network_trains_with_autocast_or_without: half | {"amp": args.amp},
         },
         "Mistakes": {
             mistakes_cut_the_graph: here,

@@ -56,7 +56,7 @@ BREAKINGS = [
     ("an_autograd_engine_takes_forty_lines", "reversed(found)", "list(found)"),
     (
         "an_autograd_engine_takes_forty_lines",
-        "return -self + other",
+        "return self + -other",
         "return self + other",
     ),
     (
@@ -84,7 +84,11 @@ BREAKINGS = [
         "            w -= 0.5 * w.grad\n",
         "            w -= 0.4 * w.grad\n",
     ),
-    ("the_engine_trains_a_network_as_torch_does", "w[10] * h2", "w[10] * h1"),
+    (
+        "the_engine_trains_a_network_as_torch_does",
+        "weight.value -= 0.5 * weight.grad",
+        "weight.value -= 0.4 * weight.grad",
+    ),
     # Leaves and sums
     (
         "a_leaf_was_made_by_no_recorded_operation",
@@ -99,10 +103,10 @@ BREAKINGS = [
     (
         "retain_grad_keeps_the_gradient_of_a_result",
         "    h.retain_grad()",
-        "    k.retain_grad()",
+        "    x.requires_grad_()",
         "AttributeError",
     ),
-    ("retain_grad_keeps_the_gradient_of_a_result", "k = h**2\n", "k = 2 * h\n"),
+    ("retain_grad_keeps_the_gradient_of_a_result", "h**2 / 2\n", "h * 2\n"),
     (
         "backward_adds_to_grad",
         "    torch.optim.SGD([w]).zero_grad()\n",
@@ -171,16 +175,6 @@ BREAKINGS = [
         "u = (x + x).detach()",
     ),
     (
-        "a_graph_keeps_what_backward_needs",
-        "    with torch.no_grad():\n",
-        "    with torch.enable_grad():\n",
-    ),
-    (
-        "a_graph_keeps_what_backward_needs",
-        "linspace(0, 1, 1000",
-        "linspace(0, 1, 999",
-    ),
-    (
         "a_frozen_layer_stays_and_passes_gradients_on",
         "    model[2].requires_grad_(False)\n",
         "",
@@ -209,25 +203,19 @@ BREAKINGS = [
     # Graphs
     (
         "a_second_backward_needs_retain_graph",
-        "    loss = w**2\n    loss.backward()\n    print(",
-        "    loss = w**2\n    loss.backward(retain_graph=True)\n    print(",
+        "    two.backward()\n    print",
+        "    two.backward(retain_graph=True)\n    print",
     ),
     (
         "a_second_backward_needs_retain_graph",
-        "plain = w + 3",
-        "plain = w * w",
+        "    one.backward(retain_graph=True)\n",
+        "    one.backward()\n",
         "RuntimeError",
     ),
     (
-        "two_losses_may_share_a_graph",
-        "    (one + two).backward()",
-        "    two.backward()",
-    ),
-    (
-        "two_losses_may_share_a_graph",
-        "grad(one, w, retain_graph=True)",
-        "grad(one, w)",
-        "RuntimeError",
+        "a_second_backward_needs_retain_graph",
+        "    (5 * h + h**2).backward()",
+        "    (5 * h).backward()",
     ),
     (
         "a_hidden_state_is_detached_between_batches",
@@ -268,18 +256,7 @@ BREAKINGS = [
         "    x.abs().backward()",
         "    (2 * x).backward()",
     ),
-    (
-        "at_a_kink_torch_picks_a_slope",
-        "    x.clamp(0, 1).backward()",
-        "    (2 * x).backward()",
-    ),
-    (
-        "at_a_kink_torch_picks_a_slope",
-        "(x + 0.5).clamp(0, 1)",
-        "(x + 0.5).clamp(0, 2)",
-    ),
-    ("an_infinite_slope_times_zero_is_nan", "y = 0 * x.sqrt()", "y = 0 * x"),
-    ("an_infinite_slope_times_zero_is_nan", "(x + 1e-6).sqrt()", "x.sqrt()"),
+    ("at_a_kink_torch_picks_a_slope", "(x + 0.5).abs()", "(x + 1).abs()"),
     (
         "anomaly_mode_names_the_line_that_made_nan",
         "set_detect_anomaly(True)",
@@ -359,8 +336,8 @@ BREAKINGS = [
     ),
     (
         "create_graph_gives_higher_derivatives",
-        "grad(second.sum(), x, retain_graph=True)",
-        "grad(second.sum(), x, create_graph=True)",
+        "grad(second, x, retain_graph=True)",
+        "grad(second, x, create_graph=True)",
     ),
     (
         "the_hessian_is_the_jacobian_of_the_gradient",
@@ -382,11 +359,6 @@ BREAKINGS = [
     ),
     (
         "vmap_gives_each_sample_its_gradient",
-        ".mean().backward()",
-        ".sum().backward()",
-    ),
-    (
-        "vmap_gives_each_sample_its_gradient",
         "    w = torch.tensor(2.0,",
         "    w = torch.tensor(1.0,",
     ),
@@ -395,61 +367,47 @@ BREAKINGS = [
         "    h.register_hook(clip_to_5)\n",
         "",
     ),
-    ("hooks_read_or_replace_a_gradient", "    handle.remove()\n", ""),
-    ("a_post_accumulate_hook_steps_within_backward", "    w.grad = None\n", ""),
+    ("hooks_read_or_replace_a_gradient", "clamp(-5, 5)", "clamp(-4, 4)"),
     (
-        "a_post_accumulate_hook_steps_within_backward",
-        "    a.register_post_accumulate_grad_hook(step_and_free)\n",
-        "",
-    ),
-    (
-        "a_post_accumulate_hook_steps_within_backward",
-        "    b.register_post_accumulate_grad_hook(step_and_free)\n",
-        "",
+        "hooks_read_or_replace_a_gradient",
+        "    h.register_hook(seen.append)",
+        "    w.register_hook(seen.append)",
     ),
     (
         "checkpoint_trades_time_for_memory",
-        "h = checkpoint(block, h, use_reentrant=False)",
-        "h = block(h)",
+        "h = checkpoint(wave, h, runs, use_reentrant=False)",
+        "h = wave(h, runs)",
     ),
     (
         "checkpoint_trades_time_for_memory",
-        "        self.runs += 1\n",
-        "        self.runs = 10\n",
+        "with hooks, torch.no_grad():",
+        "with hooks, torch.enable_grad():",
+    ),
+    (
+        "checkpoint_trades_time_for_memory",
+        '    h.sum().backward()\n    print(f"checkpoint',
+        '    x.grad = plain\n    print(f"checkpoint',
     ),
     (
         "checkpoint_trades_time_for_memory",
         "x.sin().cos().sin()",
-        "x.sin().exp().tanh()",
+        "x.sin().cos()",
     ),
     ("gradients_accumulate_over_small_batches", "* 4 / 6", "* 3 / 6"),
     ("gradients_accumulate_over_small_batches", "    model.zero_grad()\n", ""),
     # 16 bits
     (
         "small_gradients_vanish_in_float16",
-        "(1e-8 * w.to(torch.float16).float())",
-        "(1e-8 * w.float())",
+        "loss = 1e-8 * w.to(torch.float16).float()",
+        "loss = 1e-8 * w.float()",
     ),
+    ("small_gradients_vanish_in_float16", "w.grad / 2**16", "w.grad / 2**15"),
+    ("small_gradients_vanish_in_float16", "(loss * 2**16)", "(loss * 2**44)"),
     ("small_gradients_vanish_in_float16", "torch.bfloat16", "torch.float16 "),
     (
         "small_gradients_vanish_in_float16",
         "w.to(torch.bfloat16).float()",
         "w.to(torch.float32).float()",
-    ),
-    (
-        "a_scaled_loss_brings_small_gradients_back",
-        "gradient = w.grad / 2**16",
-        "gradient = w.grad / 2**15",
-    ),
-    (
-        "a_scaled_loss_brings_small_gradients_back",
-        "loss * 2**44",
-        "loss * 2**40",
-    ),
-    (
-        "a_scaled_loss_brings_small_gradients_back",
-        "    loss = 1e-8 * w.to(torch.float16).float()\n    (loss * 2**16)",
-        "    loss = 1e-8 * w\n    (loss * 2**16)",
     ),
     (
         "grad_scaler_halves_its_scale_until_all_is_finite",
@@ -468,8 +426,8 @@ BREAKINGS = [
     ),
     (
         "autocast_computes_in_16_bits_and_keeps_float32_weights",
-        "    rough = model[0].weight.grad\n",
-        "    rough = model[0].weight.grad + float('nan')\n",
+        "    rough = model.weight.grad\n",
+        "    rough = model.weight.grad + float('nan')\n",
     ),
     (
         "a_network_trains_with_autocast_or_without",
@@ -546,8 +504,8 @@ BREAKINGS = [
     ),
     (
         "mistake_round_has_slope_zero",
-        "(w.round() - w).detach()",
-        "(w.round() - w)",
+        "    rounded = w + (w.round() - w).detach()",
+        "    rounded = w + (w.round() - w)",
     ),
     (
         "mistake_round_has_slope_zero",
@@ -565,11 +523,6 @@ BREAKINGS = [
         "mistake_frozen_after_backward",
         "    w.requires_grad_(False)\n    optimizer.step()\n",
         "    w.requires_grad_(False); w.grad = None\n    optimizer.step()\n",
-    ),
-    (
-        "mistake_frozen_after_backward",
-        "    w.requires_grad_(False)\n    optimizer.zero_grad()\n",
-        "    optimizer.zero_grad()\n",
     ),
     (
         "mistake_detach_shares_memory",
