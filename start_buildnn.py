@@ -78,10 +78,9 @@ def a_module_registers_its_layers(device: torch.device) -> nn.Module:
     torch.manual_seed(0)
     model = Network().to(device)
     print(model)
-    names = [name for name, _ in model.named_modules()]
+    names = list(dict(model.named_modules()))
     print("names of all modules, '' is the model:", names)
     assert names == ["", "flatten", "hidden", "output"]
-    assert model.get_submodule("hidden") is model.hidden
     assert count_parameters(model) == 784 * 20 + 20 + 20 * 10 + 10
 
     images = torch.rand(3, 28, 28, device=device)
@@ -106,7 +105,7 @@ def calling_the_model_runs_its_hooks(device: torch.device) -> None:
     layer = nn.Linear(4, 3).to(device)
     x = torch.rand(2, 4, device=device)
     shapes = []  # of what the layer gives
-    handle = layer.register_forward_hook(
+    layer.register_forward_hook(
         lambda module, inputs, output: shapes.append(tuple(output.shape))
     )
     y = layer.forward(x)
@@ -115,11 +114,6 @@ def calling_the_model_runs_its_hooks(device: torch.device) -> None:
 
     assert torch.equal(layer(x), y)
     print("after layer(x):         shapes =", shapes)
-    assert shapes == [(2, 3)]
-
-    handle.remove()
-    assert torch.equal(layer(x), y)
-    print("removed, layer(x):      shapes =", shapes)
     assert shapes == [(2, 3)]
 
 
@@ -171,14 +165,11 @@ def flatten_keeps_the_batch_dimension(device: torch.device) -> None:
     print("images  ", images.tolist())
     print("Flatten ", y.tolist())
     assert y.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert torch.equal(images.reshape(2, -1), y)  # -1: whatever is left
     assert torch.equal(images.flatten(1), y)  # inside a `forward`
 
     # Without a number `flatten` joins the batch as well: one long row.
     print("images.flatten()  ", tuple(images.flatten().shape))
-    print("images.flatten(1) ", tuple(images.flatten(1).shape))
     assert images.flatten().shape == (8,)
-    assert torch.equal(nn.Unflatten(1, (2, 2))(y), images)  # the way back
 
 
 # %%
@@ -228,13 +219,11 @@ class Standardize(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor([1.0, 2.0]))
         self.register_buffer("mean", torch.tensor([5.0, 6.0]))
-        # One that is cheap to make again need not be saved.
-        self.register_buffer("ones", torch.ones(2), persistent=False)
         self.plain = torch.ones(2)  # an attribute, unknown to the module
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, 2)."""
-        return (x - self.mean) * self.scale * self.ones
+        return (x - self.mean) * self.scale
 
 
 def parameters_learn_and_buffers_are_carried() -> None:
@@ -245,16 +234,14 @@ def parameters_learn_and_buffers_are_carried() -> None:
     """
     model = Standardize()
     parameters = list(dict(model.named_parameters()))
-    buffers = list(dict(model.named_buffers()))
     saved = list(model.state_dict())
-    print("parameters", parameters, " buffers", buffers, " saved", saved)
+    print("parameters", parameters, " saved", saved)
     assert parameters == ["scale"]  # what an optimizer is given
-    assert buffers == ["mean", "ones"]
     assert saved == ["scale", "mean"]
 
     model(torch.tensor([[7.0, 9.0]])).sum().backward()
-    print("scale.grad =", model.scale.grad.tolist(), " mean.grad =", end=" ")
-    print(model.mean.grad)
+    print("scale.grad =", model.scale.grad.tolist())
+    print("mean.grad  =", model.mean.grad)
     assert model.scale.grad.tolist() == [7 - 5, 9 - 6]
     assert model.mean.grad is None
 
@@ -263,7 +250,6 @@ def parameters_learn_and_buffers_are_carried() -> None:
     print(f"mean on {model.mean.device}, plain on {model.plain.device}")
     assert model.scale.is_meta
     assert model.mean.is_meta
-    assert model.ones.is_meta
     assert not model.plain.is_meta
 
 
@@ -306,7 +292,7 @@ def module_list_registers_what_it_holds(device: torch.device) -> None:
     assert not plain.layers[0].weight.is_meta
     assert count_parameters(plain) == 0
     assert len(plain.state_dict()) == 0
-    assert count_parameters(model) == 4 * 3 + 3 + 3 * 2 + 2 == 23
+    assert count_parameters(model) == 4 * 3 + 3 + 3 * 2 + 2
     assert len(model.state_dict()) == 4
 
     # They hold layers and leave the calls to you; Sequential has a forward.
@@ -358,9 +344,6 @@ def eval_mode_changes_dropout_and_some_norms() -> None:
     assert linear
     assert layer_norm
     assert group_norm
-    # A layer made of others obeys through them: here through its dropout.
-    block = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.5, batch_first=True)
-    assert not same_in_both_modes(block, x)
 
 
 # %%
@@ -374,10 +357,6 @@ def parameter_counts_follow_formulas() -> None:
     convolution = count_parameters(nn.Conv2d(3, 16, kernel_size=5))
     print(f"Conv2d(3, 16, 5)          {16 * 3 * 5 * 5 + 16 = }")
     assert convolution == 16 * 3 * 5 * 5 + 16
-    # With 4 groups an output sees a fourth of the inputs.
-    grouped = count_parameters(nn.Conv2d(8, 16, kernel_size=3, groups=4))
-    print(f"Conv2d(8, 16, 3) 4 groups {16 * 8 // 4 * 3 * 3 + 16 = }")
-    assert grouped == 16 * 8 // 4 * 3 * 3 + 16
     norm = count_parameters(nn.BatchNorm2d(16))  # a scale and a shift each
     print(f"BatchNorm2d(16)           {2 * 16 = }")
     assert norm == 2 * 16
@@ -388,10 +367,7 @@ def parameter_counts_follow_formulas() -> None:
     attention = count_parameters(nn.MultiheadAttention(32, num_heads=4))
     print(f"MultiheadAttention(32, 4) {4 * (32 * 32 + 32) = }")
     assert attention == 4 * (32 * 32 + 32)
-    # A Linear from the input and one from the state, for 3 and 4 vectors.
-    gru = count_parameters(nn.GRU(10, 20))
-    print(f"GRU(10, 20)               {3 * 20 * (10 + 20 + 1 + 1) = }")
-    assert gru == 3 * 20 * (10 + 20 + 1 + 1)
+    # A Linear from the input and one from the state, for 4 vectors; GRU: 3.
     lstm = count_parameters(nn.LSTM(10, 20))
     print(f"LSTM(10, 20)              {4 * 20 * (10 + 20 + 1 + 1) = }")
     assert lstm == 4 * 20 * (10 + 20 + 1 + 1)
@@ -418,20 +394,12 @@ def state_dict_saves_names_and_tensors(device: torch.device) -> None:
     assert state["1.weight"].device.type == "cpu"
     loaded = nn.Sequential(nn.ReLU(), nn.Linear(4, 3))  # new random weights
     x = torch.randn(2, 4)
-    assert not torch.allclose(loaded(x), model(x.to(device)).cpu(), atol=0.01)
+    y = model(x.to(device)).cpu()
+    assert not torch.allclose(loaded(x), y, atol=0.01)
     print("load_state_dict:", loaded.load_state_dict(state))
-    print("model(x)[0]  ", rounded(model(x.to(device))[0]))
+    print("model(x)[0]  ", rounded(y[0]))
     print("loaded(x)[0] ", rounded(loaded(x)[0]))
-    assert_close(loaded(x), model(x.to(device)).cpu(), rtol=1e-4, atol=1e-4)
-
-    # A state_dict is no copy: it shows the weights as they are now.
-    state = model.state_dict()
-    copied = copy.deepcopy(model.state_dict())
-    nn.init.zeros_(model[1].bias)
-    print("the model's bias set to 0: state_dict()", rounded(state["1.bias"]))
-    print("its deepcopy, made before:", rounded(copied["1.bias"]))
-    assert not state["1.bias"].any()
-    assert copied["1.bias"].all()
+    assert_close(loaded(x), y, rtol=1e-4, atol=1e-4)
 
 
 # %%
@@ -522,8 +490,6 @@ def the_last_layer_gives_logits(device: torch.device) -> None:
     print("logits            ", logits.tolist())
     print("softmax(dim=1)    ", rounded(probabilities))
     assert_close(probabilities, logits.exp() / logits.exp().sum())
-    # Differences count, so the largest may be taken off: exp(100) is inf.
-    assert_close((logits + 100).softmax(dim=1), probabilities)
     # argmax is the same before and after: to predict needs no softmax.
     print("argmax(dim=1)     ", logits.argmax(dim=1).tolist())
     assert logits.argmax(dim=1) == probabilities.argmax(dim=1) == 0
@@ -545,49 +511,43 @@ def the_last_layer_gives_logits(device: torch.device) -> None:
 
 # %%
 def activations_bend_a_straight_line(device: torch.device) -> None:
-    """An activation maps each number by itself; here are five formulas.
+    """An activation maps each number by itself; here are four formulas.
 
     erf is the error function: (1 + erf(x / sqrt 2)) / 2 is the probability
     that a standard normal number is below x.
     """
-    numbers = [-100.0, -0.5, 0.0, 1.0, 3.0, 100.0, math.nan]
+    numbers = [-100.0, -0.5, 0.0, 1.0, 100.0, math.nan]
     x = torch.tensor(numbers, device=device)
     relu = torch.where(x < 0, 0.0, x)  # this way round nan stays nan
-    leaky = torch.where(x < 0, 0.01 * x, x)
     # (e^x - e^-x) / (e^x + e^-x), but e^100 is inf, and inf / inf is nan.
     tanh = 2 / (1 + (-2 * x).exp()) - 1
     silu = x / (1 + (-x).exp())  # x times sigmoid(x)
     gelu = x * (1 + (x / math.sqrt(2)).erf()) / 2
-    print("x         ", rounded(x))
-    print("ReLU      ", rounded(relu))
-    print("LeakyReLU ", rounded(leaky))
-    print("Tanh      ", rounded(tanh))
-    print("SiLU      ", rounded(silu))
-    print("GELU      ", rounded(gelu))
+    print("x    ", rounded(x))
+    print("ReLU ", rounded(relu))
+    print("Tanh ", rounded(tanh))
+    print("SiLU ", rounded(silu))
+    print("GELU ", rounded(gelu))
     assert_close(relu, nn.ReLU()(x), equal_nan=True)
-    assert_close(leaky, nn.LeakyReLU(0.01)(x), equal_nan=True)
     assert_close(tanh, nn.Tanh()(x), equal_nan=True)
     assert_close(silu, nn.SiLU()(x), equal_nan=True)
     assert_close(gelu, nn.GELU()(x), equal_nan=True)
-    assert relu[:6].tolist() == [0, 0, 0, 1, 3, 100]
-    assert relu[6].isnan()
+    assert relu[:5].tolist() == [0, 0, 0, 1, 100]
 
 
 # %%
-def deviations(std: float, depth: int, width: int) -> list[float]:
-    """Return the standard deviation after each layer with weights of `std`."""
+def deviations(std: float, width: int) -> list[float]:
+    """Return the standard deviation after each of 20 layers."""
     x = torch.randn(64, width)
     found = []
-    for _ in range(depth):
+    for _ in range(20):
         y = x @ (std * torch.randn(width, width))  # (64, width)
         found.append(y.std().item())
         x = y.relu()
     return found
 
 
-def he_initialization_keeps_the_signal(
-    figures: Path, *, depth: int = 20, width: int = 256
-) -> None:
+def he_initialization_keeps_the_signal() -> None:
     """Small weights fade the signal, large ones explode it, He's keep it.
 
     With weights of deviation s a layer multiplies the mean square by
@@ -596,30 +556,22 @@ def he_initialization_keeps_the_signal(
     (Glorot & Bengio 2010): here it loses a factor sqrt(2) in each layer.
     """
     torch.manual_seed(0)
-    he = deviations((2 / width) ** 0.5, depth, width)
-    xavier = deviations((1 / width) ** 0.5, depth, width)
-    large = deviations(2 * (2 / width) ** 0.5, depth, width)
-    print(f"standard deviation after 1 layer, after {depth}, and by formula")
+    width = 256
+    he = deviations((2 / width) ** 0.5, width)
+    xavier = deviations((1 / width) ** 0.5, width)
+    large = deviations((8 / width) ** 0.5, width)
+    print("s^2               deviation after 1 layer, after 20, by formula")
     formula = 2**0.5  # before the first layer there is no ReLU
-    print(f"2 / width, He      {he[0]:8.3g} {he[-1]:8.3g} {formula:8.3g}")
+    print(f"2 / width, He      {he[0]:8.3g} {he[19]:8.3g} {formula:8.3g}")
     assert_close(he[0], formula, rtol=0.05, atol=0)
-    assert 0.5 < he[-1] / formula < 2
-    formula = 0.5 ** ((depth - 1) / 2)
-    print(
-        f"1 / width, Xavier  {xavier[0]:8.3g} {xavier[-1]:8.3g} {formula:8.3g}"
-    )
-    assert 0.5 < xavier[-1] / formula < 2
-    formula = 2**1.5 * 2 ** (depth - 1)
-    print(f"8 / width          {large[0]:8.3g} {large[-1]:8.3g} {formula:8.3g}")
-    assert 0.5 < large[-1] / formula < 2
-
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.semilogy(range(1, depth + 1), large, label="s = sqrt(8 / width)")
-    axes.semilogy(range(1, depth + 1), he, label="He: sqrt(2 / width)")
-    axes.semilogy(range(1, depth + 1), xavier, label="Xavier: sqrt(1 / width)")
-    axes.set(xlabel="layer", ylabel="standard deviation of its output")
-    axes.legend()
-    save_figure(figure, "buildnn_initialization", figures)
+    assert 0.5 < he[19] / formula < 2
+    formula = 0.5 ** (19 / 2)
+    print(f"1 / width, Xavier  {xavier[0]:8.3g} {xavier[19]:8.3g}", end="")
+    print(f" {formula:8.3g}")
+    assert 0.5 < xavier[19] / formula < 2
+    formula = 8**0.5 * 2**19
+    print(f"8 / width          {large[0]:8.3g} {large[19]:8.3g} {formula:8.3g}")
+    assert 0.5 < large[19] / formula < 2
 
 
 # %%
@@ -642,9 +594,7 @@ def apply_initializes_a_whole_model(device: torch.device) -> None:
     model.to(device)
     convolution = body[0]
     linear = model[2]
-    print(
-        "standard deviation of the weights of Conv2d(8, 50, 3), Linear(200, 60)"
-    )
+    print("deviation of the weights of Conv2d(8, 50, 3), Linear(200, 60)")
     print(f"torch:    {convolution.weight.std():.4f} {linear.weight.std():.4f}")
     model.apply(start_like_he)
     print(f"apply:    {convolution.weight.std():.4f} {linear.weight.std():.4f}")
@@ -690,9 +640,8 @@ def dropout_zeroes_some_and_scales_the_rest() -> None:
     assert torch.equal(layer(x), y)
     zeros = (y == 0).sum().item()
     print("x: 10,000 ones. Dropout(0.2) in training mode:")
-    print(
-        f"zeroed: {zeros}, the others: {y.max().item()}, mean: {y.mean():.3f}"
-    )
+    print("zeroed:", zeros, " mean:", rounded(y.mean()), end=" ")
+    print(" the others:", y.max().item())
     assert 1800 < zeros < 2200
     assert y.unique().tolist() == [0, 1.25]  # 1 / (1 - 0.2)
     assert 0.97 < y.mean() < 1.03
@@ -756,6 +705,7 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
     hand = HandBatchNorm2d(3).double()
     layer = nn.BatchNorm2d(3).double()
     x = 2 * torch.randn(8, 3, 4, 5, dtype=torch.float64) + 7
+    x.requires_grad_()  # as behind a layer that learns
     for _ in range(5):
         y = layer(x)
         assert_close(hand(x), y)
@@ -765,12 +715,11 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
     assert (y.var(dim=(0, 2, 3), correction=0) - 1).abs().max() < 1e-4
     print(f"running mean after 5 batches: {layer.running_mean.mean():.2f}")
     assert_close(layer.running_mean, x.mean(dim=(0, 2, 3)) * (1 - 0.9**5))
-    assert_close(hand.running_mean, layer.running_mean)
-    assert_close(hand.running_var, layer.running_var)
+    assert_close(hand.state_dict(), layer.state_dict())
+    assert not hand.running_mean.requires_grad  # or its graph would grow
 
     hand.eval()
-    layer.eval()
-    y = layer(x)
+    y = layer.eval()(x)
     print(f"eval mode:     mean {y.mean():.2f}, std {y.std():.2f}")
     assert_close(hand(x), y)
     assert 1.5 < y.mean() < 3  # the statistics lag behind
@@ -943,7 +892,8 @@ def residual_blocks_need_a_scale_to_train_at_depth(
 def convolve(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """Return what `layer` gives, by a loop over all places of the kernel.
 
-    For a layer with a bias, and without dilation or groups.
+    For a layer with a bias, with one stride and one padding for both sides,
+    and without dilation or groups.
     """
     height, width = layer.kernel_size
     stride = layer.stride[0]
@@ -978,21 +928,19 @@ def convolution_is_a_sliding_sum() -> None:
 
     torch.manual_seed(0)
     x = torch.randn(2, 3, 9, 8)  # (batch, channels, height, width)
-    plain = nn.Conv2d(3, 4, kernel_size=(3, 2))
-    strided = nn.Conv2d(3, 4, kernel_size=3, stride=2, padding=1)
-    print("x (2, 3, 9, 8), kernel 3 x 2:", tuple(plain(x).shape))
-    print("kernel 3, stride 2, padding 1:", tuple(strided(x).shape))
-    assert plain(x).shape == (2, 4, 7, 7)
-    assert strided(x).shape == (2, 4, 5, 4)
-    assert_close(convolve(x, plain), plain(x), rtol=1e-4, atol=1e-5)
-    assert_close(convolve(x, strided), strided(x), rtol=1e-4, atol=1e-5)
-    assert convolve(x[:0], plain).shape == plain(x[:0]).shape == (0, 4, 7, 7)
+    x[0, 0, 0, 0] = math.nan  # it stays in the places that see it
+    layer = nn.Conv2d(3, 4, kernel_size=(3, 2), stride=2, padding=1)
+    y = layer(x)
+    print("x (2, 3, 9, 8), kernel 3 x 2, stride 2, padding 1:", tuple(y.shape))
+    assert y.shape == (2, 4, 5, 5)
+    assert_close(convolve(x, layer), y, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert convolve(x[:0], layer).shape == layer(x[:0]).shape == (0, 4, 5, 5)
 
     # A 1 x 1 kernel is a Linear layer at every pixel.
     point = nn.Conv2d(3, 4, kernel_size=1)
-    pixels = x.movedim(1, 3)  # (batch, height, width, channels)
-    mixed = F.linear(pixels, point.weight[:, :, 0, 0], point.bias)
-    assert_close(point(x), mixed.movedim(3, 1), rtol=1e-4, atol=1e-5)
+    x = torch.randn(2, 3, 9, 8).movedim(1, 3)  # (batch, height, width, 3)
+    mixed = F.linear(x, point.weight[:, :, 0, 0], point.bias)
+    assert_close(point(x.movedim(3, 1)).movedim(1, 3), mixed)
 
 
 # %%
@@ -1012,28 +960,21 @@ def convolution_output_size_is_a_formula() -> None:
     """
     tried = 0
     for size, kernel, stride, padding, dilation in itertools.product(
-        range(10, 15), range(1, 5), range(1, 4), range(3), range(1, 4)
+        range(10, 13), range(1, 4), range(1, 4), range(3), range(1, 3)
     ):
         layer = nn.Conv1d(1, 1, kernel, stride, padding, dilation)
         found = layer(torch.zeros(1, 1, size)).shape[2]
-        by_formula = output_size(size, kernel, stride, padding, dilation)
-        assert found == by_formula
+        assert found == output_size(size, kernel, stride, padding, dilation)
         tried += 1
     print(tried, "small cases agree. An image of 32 x 20 becomes")
-    assert tried == 5 * 4 * 3 * 3 * 3
+    assert tried == 3 * 3 * 3 * 3 * 2
     image = torch.zeros(1, 1, 32, 20)
     same = nn.Conv2d(1, 1, kernel_size=3, padding=1)(image)
     print("kernel 3, padding 1:          ", tuple(same.shape[2:]))
     assert same.shape[2:] == (32, 20)
-    smaller = nn.Conv2d(1, 1, kernel_size=3)(image)
-    print("kernel 3, no padding:         ", tuple(smaller.shape[2:]))
-    assert smaller.shape[2:] == (32 - 2, 20 - 2)
     half = nn.Conv2d(1, 1, kernel_size=3, stride=2, padding=1)(image)
     print("kernel 3, stride 2, padding 1:", tuple(half.shape[2:]))
     assert half.shape[2:] == (32 / 2, 20 / 2)
-    dilated = nn.Conv2d(1, 1, kernel_size=3, dilation=2)(image)
-    print("kernel 3, dilation 2:         ", tuple(dilated.shape[2:]))
-    assert dilated.shape[2:] == (32 - 4, 20 - 4)
 
     small = torch.zeros(1, 1, 3, 3)
     with caught(RuntimeError, "Kernel size can't be greater than actual input"):
@@ -1048,28 +989,25 @@ def pooling_keeps_one_number_of_each_window(device: torch.device) -> None:
 
     With kernel 2 windows stand side by side; what is left over is dropped.
     """
-    image = torch.arange(20.0, device=device).view(1, 1, 4, 5)
+    image = torch.arange(10.0, device=device).view(1, 1, 2, 5)
     largest = nn.MaxPool2d(2)(image)
     mean = nn.AvgPool2d(2)(image)
-    print("image (4, 5), its rows:", image[0, 0, 0].tolist(), "...")
-    print("                       ", image[0, 0, 3].tolist())
+    print("image (2, 5) ", image[0, 0].tolist())
     print("MaxPool2d(2):", largest[0, 0].tolist())
     print("AvgPool2d(2):", mean[0, 0].tolist())
-    assert largest[0, 0].tolist() == [[6, 8], [16, 18]]
+    assert largest[0, 0].tolist() == [[6, 8]]
     # (0 + 1 + 5 + 6) / 4 = 3; column 4 is in no window.
-    assert mean[0, 0].tolist() == [[3, 5], [13, 15]]
+    assert mean[0, 0].tolist() == [[3, 5]]
 
     # By hand: cut rows, then columns, into windows; nothing is copied.
     x = torch.randn(2, 3, 7, 6, device=device)
-    windows = x.unfold(2, 3, 2).unfold(3, 3, 2)  # kernel 3, stride 2
-    print("windows of x (2, 3, 7, 6), kernel 3, stride 2:", end=" ")
-    print(tuple(windows.shape))
-    assert windows.shape == (2, 3, 3, 2, 3, 3)
-    assert torch.equal(windows.amax(dim=(4, 5)), nn.MaxPool2d(3, 2)(x))
-    assert_close(windows.mean(dim=(4, 5)), nn.AvgPool2d(3, 2)(x))
     x[0, 0, 0, 0] = math.nan  # a nan is the largest of its window
-    assert nn.MaxPool2d(3, 2)(x)[0, 0, 0, 0].isnan()
-    assert x.unfold(2, 3, 2).unfold(3, 3, 2).amax(dim=(4, 5)).isnan().sum() == 1
+    windows = x.unfold(2, 3, 2).unfold(3, 3, 2)  # kernel 3, stride 2
+    assert windows.shape == (2, 3, 3, 2, 3, 3)
+    by_hand = windows.amax(dim=(4, 5))
+    assert_close(by_hand, nn.MaxPool2d(3, 2)(x), equal_nan=True)
+    by_hand = windows.mean(dim=(4, 5))
+    assert_close(by_hand, nn.AvgPool2d(3, 2)(x), equal_nan=True)
 
 
 # %%
@@ -1084,24 +1022,18 @@ def receptive_field(layers: nn.Sequential) -> int:
 
 
 def paths_to_one_output(layers: nn.Sequential) -> Tensor:
-    """Return (41, 41): how many ways lead from each pixel to one output.
+    """Return (31, 31): how many ways lead from each pixel to one output.
 
     It is the gradient of that output where all weights are 1: so it is not
     zero exactly at the pixels that count.
     """
     for layer in layers:
         nn.init.ones_(layer.weight)
-    image = torch.zeros(1, 1, 41, 41, requires_grad=True)
+    image = torch.zeros(1, 1, 31, 31, requires_grad=True)
     y = layers(image)
     middle = y.shape[2] // 2
     y[0, 0, middle, middle].backward()
     return image.grad[0, 0]
-
-
-def side(paths: Tensor) -> int:
-    """Return how many rows lie between the first and the last path."""
-    rows = paths.sum(dim=1).nonzero()
-    return (rows.max() - rows.min() + 1).item()
 
 
 def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
@@ -1110,7 +1042,6 @@ def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
     The receptive field of an output is the pixels that it depends on. The jump
     is the product of all strides before that layer.
     """
-    plain = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
     strided = nn.Sequential(
         nn.Conv2d(1, 1, 3, stride=2),
         nn.Conv2d(1, 1, 3, stride=2),
@@ -1121,16 +1052,15 @@ def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
         nn.Conv2d(1, 1, 3, dilation=2),
         nn.Conv2d(1, 1, 3, dilation=4),
     )
-    plain_paths = paths_to_one_output(plain)
     strided_paths = paths_to_one_output(strided)
     dilated_paths = paths_to_one_output(dilated)
+    strided_side = strided_paths.any(dim=1).sum().item()  # rows with a path
+    dilated_side = dilated_paths.any(dim=1).sum().item()
     print("kernel 3; side of the receptive field by formula, by gradient")
-    print("two layers:      ", receptive_field(plain), side(plain_paths))
-    print("stride 2, 2, 1:  ", receptive_field(strided), side(strided_paths))
-    print("dilation 1, 2, 4:", receptive_field(dilated), side(dilated_paths))
-    assert receptive_field(plain) == side(plain_paths) == 1 + 2 + 2
-    assert receptive_field(strided) == side(strided_paths) == 1 + 2 + 4 + 8
-    assert receptive_field(dilated) == side(dilated_paths) == 1 + 2 + 4 + 8
+    print("stride 2, 2, 1:  ", receptive_field(strided), strided_side)
+    print("dilation 1, 2, 4:", receptive_field(dilated), dilated_side)
+    assert receptive_field(strided) == strided_side == 1 + 2 + 4 + 8
+    assert receptive_field(dilated) == dilated_side == 1 + 2 + 4 + 8
 
     figure, panels = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
     panels[0].imshow(strided_paths.tolist())
@@ -1147,7 +1077,6 @@ def transposed_convolution_enlarges_an_image() -> None:
     out = (size - 1) * stride + kernel - 2 * padding: the size that a
     convolution with the same numbers would reduce to `size`.
     """
-    torch.manual_seed(0)
     image = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
     ones = torch.ones(1, 1, 2, 2)
     y = F.conv_transpose2d(image, ones, stride=2)
@@ -1157,22 +1086,20 @@ def transposed_convolution_enlarges_an_image() -> None:
     assert y[0, 0, 0].tolist() == y[0, 0, 1].tolist() == [1, 1, 2, 2]
     assert y[0, 0, 2].tolist() == y[0, 0, 3].tolist() == [3, 3, 4, 4]
 
-    # By hand: where the stamps overlap they add up.
-    x = torch.randn(4, 5)
+    # By hand, with kernel 3: where the stamps overlap they add up.
     layer = nn.ConvTranspose2d(1, 1, kernel_size=3, stride=2, bias=False)
-    by_hand = torch.zeros(9, 11)
-    for row in range(4):
-        for column in range(5):
-            stamp = x[row, column] * layer.weight.detach()[0, 0]  # (3, 3)
+    by_hand = torch.zeros(5, 5)
+    for row in range(2):
+        for column in range(2):
+            stamp = image[0, 0, row, column] * layer.weight[0, 0]  # (3, 3)
             top = 2 * row
             left = 2 * column
-            by_hand[top : top + 3, left : left + 3] += stamp
-    y = layer(x[None, None])  # (1, 1, 9, 11)
-    print("x (4, 5), kernel 3, stride 2:", tuple(y.shape[2:]))
-    assert y.shape[2:] == ((4 - 1) * 2 + 3, (5 - 1) * 2 + 3)
+            by_hand[top : top + 3, left : left + 3] += stamp.detach()
+    y = layer(image)
+    print("image (2, 2), kernel 3, stride 2:", tuple(y.shape[2:]))
+    assert y.shape[2:] == ((2 - 1) * 2 + 3, (2 - 1) * 2 + 3)
     assert_close(y[0, 0].detach(), by_hand)
-    back = nn.Conv2d(1, 1, kernel_size=3, stride=2)(y)
-    assert back.shape[2:] == (4, 5)
+    assert nn.Conv2d(1, 1, kernel_size=3, stride=2)(y).shape == image.shape
 
 
 # %%
@@ -1221,8 +1148,7 @@ def residual_block_projects_its_shortcut(device: torch.device) -> None:
     # network can start as a shallow one.
     nn.init.zeros_(same.bn2.weight)
     nn.init.zeros_(halved.bn2.weight)
-    print("bn2.weight = 0: output equals x:", torch.equal(same(x), x))
-    assert torch.equal(same(x), x)
+    assert torch.equal(same(x), x)  # its relu changes nothing: x >= 0
     assert_close(halved(x), halved.shortcut(x).relu())
 
     f = nn.Sequential(halved.conv1, halved.bn1, nn.ReLU(), halved.conv2)
@@ -1263,59 +1189,55 @@ def train_digit_cnn(
         optimizer.step()
 
 
-def keep_output(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-    """Keep what a layer gives as `module.kept`: a forward hook."""
-    module.kept = output.detach()
-
-
-def draw_maps(image: Tensor, maps: Tensor, figures: Path) -> None:
-    """Draw an image (28, 28) and its feature maps (8, 28, 28)."""
-    figure, panels = plt.subplots(1, 9, figsize=(9, 1.3), layout="constrained")
-    panels[0].imshow(image.tolist(), cmap="gray")
-    panels[0].axis("off")
-    for number in range(8):
-        panels[number + 1].imshow(maps[number].tolist(), cmap="gray")
-        panels[number + 1].axis("off")
-    save_figure(figure, "buildnn_feature_maps", figures)
+def digit_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the share of right answers, in eval mode."""
+    model.eval()
+    with torch.no_grad():
+        predicted = model(images).argmax(dim=1)  # (count,)
+    return (predicted == labels).sum().item() / len(labels)
 
 
 def a_trained_cnn_shows_its_feature_maps(
-    device: torch.device,
-    figures: Path,
-    *,
-    steps: int = 200,
-    least: float = 0.75,
+    device: torch.device, figures: Path, *, count: int = 2000, steps: int = 200
 ) -> nn.Module:
     """A CNN learns digits; a forward hook catches what its first layer gives.
 
     Feature maps are the images that a convolution gives, one for each channel.
-    Trained on DejaVu fonts, measured on STIX fonts, which are new to it.
+    Trained on DejaVu fonts, measured on new images of them, and on STIX fonts.
     """
     torch.manual_seed(0)
-    images, labels = font_digits("train", 2000)
-    new_images, new_labels = font_digits("validation", 500)
+    images, labels = font_digits("train", count)
+    known, known_labels = font_digits("train", 300, seed=1)
+    new, new_labels = font_digits("validation", 300)
     model = DigitCNN().to(device)
     train_digit_cnn(model, images.to(device), labels.to(device), steps)
+    known_fonts = digit_accuracy(
+        model, known.to(device), known_labels.to(device)
+    )
+    print(f"accuracy after {steps} steps: {known_fonts:.1%}", end="")
 
-    model.eval()
-    handle = model.conv1.register_forward_hook(keep_output)
-    with torch.no_grad():
-        predicted = model(new_images.to(device)).argmax(dim=1)  # (500,)
+    maps = []  # what conv1 gives
+    handle = model.conv1.register_forward_hook(
+        lambda module, inputs, output: maps.append(output)
+    )
+    new_fonts = digit_accuracy(model, new.to(device), new_labels.to(device))
     handle.remove()  # or it would run, and keep, in every later call
-    accuracy = (predicted.cpu() == new_labels).sum().item() / 500
-    wrong = (predicted.cpu() - new_labels).count_nonzero().item()
-    assert_close(accuracy, 1 - wrong / 500)
-    print(f"accuracy on new fonts after {steps} steps: {accuracy:.1%}")
-    assert accuracy > least  # guessing gives 10%
-
-    maps = model.conv1.kept  # (500, 8, 28, 28)
-    print("feature maps of conv1:", tuple(maps.shape))
-    expected = F.conv2d(new_images.to(device), model.conv1.weight, padding=2)
+    print(f", on new fonts {new_fonts:.1%}")
+    assert known_fonts > new_fonts > 0.3  # guessing gives 10%
+    model(new[:3].to(device))
+    assert len(maps) == 1  # the hook is gone
+    print("feature maps of conv1:", tuple(maps[0].shape))
+    expected = F.conv2d(new.to(device), model.conv1.weight, padding=2)
     expected = expected + model.conv1.bias[:, None, None]
-    assert_close(maps, expected.detach(), rtol=1e-3, atol=1e-3)
-    model(new_images[:3].to(device))
-    assert model.conv1.kept is maps  # the hook is gone
-    draw_maps(new_images[0, 0], maps[0].relu(), figures)
+    assert_close(maps[0], expected.detach(), rtol=1e-3, atol=1e-3)
+
+    bright = maps[0][0].relu().cpu()  # (8, 28, 28), of one image
+    bright = bright / bright.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+    strip = torch.cat([new[0, 0], *bright], dim=1)  # (28, 9 * 28)
+    figure, axes = plt.subplots(figsize=(9, 1.2), layout="constrained")
+    axes.imshow(strip.tolist(), cmap="gray")
+    axes.axis("off")
+    save_figure(figure, "buildnn_feature_maps", figures)
     return model
 
 
@@ -1334,9 +1256,7 @@ def embedding_picks_rows_of_its_weight(device: torch.device) -> None:
     """
     torch.manual_seed(0)
     layer = nn.Embedding(num_embeddings=5, embedding_dim=2).to(device)
-    tokens = torch.tensor(
-        [[1, 3, 3], [0, 3, 2]], device=device
-    )  # (batch, time)
+    tokens = torch.tensor([[1, 3, 3], [0, 3, 2]], device=device)
     y = layer(tokens)  # (batch, time, 2)
     print("tokens", tokens.tolist(), "->", tuple(y.shape))
     assert torch.equal(y, layer.weight[tokens])
@@ -1349,14 +1269,13 @@ def embedding_picks_rows_of_its_weight(device: torch.device) -> None:
     print("gradient of rows 0 to 4, places weighted 1 to 6:", end=" ")
     print(layer.weight.grad[:, 0].tolist())
     assert layer.weight.grad[:, 0].tolist() == [4, 1, 6, 2 + 3 + 5, 0]
-
     # The row of padding_idx starts at zero and is left there.
     padded = nn.Embedding(5, 2, padding_idx=3).to(device)
     (places * padded(tokens)).sum().backward()
     print("with padding_idx=3:", padded.weight.grad[:, 0].tolist())
     assert padded.weight.grad[:, 0].tolist() == [4, 1, 6, 0, 0]
     assert not padded.weight[3].any()
-    assert layer(tokens[:0]).shape == layer.weight[tokens[:0]].shape
+
     # layer.weight[-1] is the last row, but an Embedding does not count from
     # the end. On the CPU: on a GPU this error stops the whole program.
     with caught(IndexError, "index out of range in self"):
@@ -1402,24 +1321,24 @@ def gru_reads_from_left_to_right() -> None:
     print("x", tuple(x.shape), "-> states", tuple(states.shape), end="")
     print(", last", tuple(last.shape))
     assert states.shape == (2, 6, 4)
-    assert_close(gru_by_hand(x, layer), states, rtol=1e-4, atol=1e-5)
-    assert gru_by_hand(x[:0], layer).shape == layer(x[:0])[0].shape == (0, 6, 4)
     assert torch.equal(last[0], states[:, -1])  # dim 0 of last: layers
 
-    # What changes at step 3 cannot change a state before it.
+    # A nan at step 3 cannot change a state before it.
     changed = x.clone()
-    changed[:, 3] += 1
-    moved = (layer(changed)[0] != states).any(dim=2)[0]  # (time,)
-    print("input 3 changed; states that change:", moved.tolist())
+    changed[0, 3] = math.nan
+    states = layer(changed)[0]
+    by_hand = gru_by_hand(changed, layer)
+    assert_close(by_hand, states, rtol=1e-4, atol=1e-5, equal_nan=True)
+    moved = states[0].isnan().any(dim=1)  # (time,)
+    print("input 3 is nan; states that are:", moved.tolist())
     assert moved.tolist() == [False, False, False, True, True, True]
+    assert gru_by_hand(x[:0], layer).shape == layer(x[:0])[0].shape
 
     # Without batch_first the first dimension is time: samples are mixed.
     mixed = nn.GRU(3, 4)
-    changed = x.clone()
-    changed[0] += 1
-    wrong = not torch.equal(mixed(changed)[0][1], mixed(x)[0][1])
-    right = not torch.equal(layer(changed)[0][1], layer(x)[0][1])
-    print("sample 0 changed; does sample 1 change?")
+    wrong = mixed(changed)[0][1].isnan().any().item()
+    right = states[1].isnan().any().item()
+    print("a nan in sample 0; is one in sample 1?")
     print("GRU(3, 4):", wrong, "  right: GRU(3, 4, batch_first=True):", right)
     assert wrong
     assert not right
@@ -1452,33 +1371,27 @@ def lstm_keeps_a_cell_behind_gates() -> None:
     """An LSTM adds to a cell: with gates f = 1 and i = 0 the cell stays."""
     torch.manual_seed(0)
     x = torch.randn(2, 6, 3)  # (batch, time, inputs)
+    x[1, 4, 0] = math.nan
     layer = nn.LSTM(3, 4, batch_first=True)
     states, (last, cell) = layer(x)
-    by_hand, cell_by_hand = lstm_by_hand(x, layer)
     print("x", tuple(x.shape), "-> states", tuple(states.shape), end="")
     print(f", last {tuple(last.shape)}, cell {tuple(cell.shape)}")
-    assert_close(by_hand, states, rtol=1e-4, atol=1e-5)
-    assert_close(cell_by_hand, cell[0], rtol=1e-4, atol=1e-5)
-    assert torch.equal(last[0], states[:, -1])
+    by_hand, end = lstm_by_hand(x, layer)
+    assert_close(by_hand, states, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert_close(end, cell[0], rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert torch.equal(last[0, 0], states[0, -1])
+    assert lstm_by_hand(x[:0], layer)[0].shape == layer(x[:0])[0].shape
 
     # A bias of -50 shuts the input gate, one of 50 opens the forget gate.
-    h = torch.zeros(1, 2, 4)
-    cell = torch.full((1, 2, 4), 3.0)
     with torch.no_grad():
         layer.bias_ih_l0[0:4] = -50  # i
         layer.bias_ih_l0[4:8] = 50  # f
-    _, (_, kept) = layer(x, (h, cell))
+    first = torch.full((1, 1, 4), 3.0)  # (layers, batch, hidden)
+    _, (_, kept) = layer(x[:1], (torch.zeros(1, 1, 4), first))
     print(
         "cell 3.0 at first; after 6 steps, f = 1, i = 0:", kept[0, 0].tolist()
     )
-    assert_close(kept, cell)
-    with torch.no_grad():
-        layer.bias_ih_l0[4:8] = -50
-    _, (_, lost) = layer(x, (h, cell))
-    print(
-        "                   after 6 steps, f = 0, i = 0:", rounded(lost[0, 0])
-    )
-    assert lost.abs().max() < 1e-6
+    assert_close(kept, first)
 
 
 # %%
@@ -1497,14 +1410,10 @@ def bidirectional_gru_reads_both_ways() -> None:
 
     # The second direction by hand: its weights, on x turned round in time.
     backward = nn.GRU(3, 4, batch_first=True)
-    with torch.no_grad():
-        backward.weight_ih_l0.copy_(both.weight_ih_l0_reverse)
-        backward.weight_hh_l0.copy_(both.weight_hh_l0_reverse)
-        backward.bias_ih_l0.copy_(both.bias_ih_l0_reverse)
-        backward.bias_hh_l0.copy_(both.bias_hh_l0_reverse)
-    turned, turned_last = backward(x.flip(1))
-    assert_close(states[:, :, 4:], turned.flip(1))
-    assert_close(last[1], turned_last[0])
+    second = list(both.parameters())[4:]
+    numbers = nn.utils.parameters_to_vector(second)
+    nn.utils.vector_to_parameters(numbers, backward.parameters())
+    assert_close(states[:, :, 4:], backward(x.flip(1))[0].flip(1))
 
     forward_end = torch.equal(last[0], states[:, -1, :4])
     backward_end = torch.equal(last[1], states[:, 0, 4:])
@@ -1512,7 +1421,6 @@ def bidirectional_gru_reads_both_ways() -> None:
     print("last[1] is states[:, 0, 4:]: ", backward_end)
     assert forward_end
     assert backward_end
-    assert not torch.equal(last[1], states[:, -1, 4:])
 
 
 # %%
@@ -1534,13 +1442,11 @@ def pack_padded_sequence_skips_the_padding() -> None:
     print("right: layer(packed):", rounded(right[0, 1]))
     assert (wrong[0, 1] - alone[0, 0]).abs().max() > 0.1
     assert_close(right[0, 1], alone[0, 0], rtol=1e-4, atol=1e-5)
-    assert_close(right[0, 0], wrong[0, 0], rtol=1e-4, atol=1e-5)
 
     states, found = pad_packed_sequence(packed_states, batch_first=True)
     print("unpacked:", tuple(states.shape), " lengths", found.tolist())
     assert found.tolist() == [5, 2]
     assert not states[1, 2:].any()  # zeros behind the end
-    assert_close(states[1, 1], alone[0, 0], rtol=1e-4, atol=1e-5)
 
     x = x.flip(0)  # the short one first
     ends = lengths.flip(0)
@@ -1555,6 +1461,7 @@ def attention_by_hand(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Return means of v (..., queries, width) and weights (..., queries, keys).
 
     q is (..., queries, size), k (..., keys, size), v (..., keys, width).
+    A nan in q or k is one in all that it weights; torch may give 0 there.
     """
     scores = q @ k.mT / math.sqrt(q.shape[-1])  # (..., queries, keys)
     weights = scores.softmax(dim=-1)
@@ -1615,11 +1522,9 @@ class HandMultiheadAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, time, width) for x of the same shape."""
         projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = projected.chunk(3, dim=2)  # (batch, time, width) each
-        q = q.unflatten(2, (self.heads, -1)).transpose(1, 2)
-        k = k.unflatten(2, (self.heads, -1)).transpose(1, 2)
-        v = v.unflatten(2, (self.heads, -1)).transpose(1, 2)
-        # (batch, heads, time, width / heads): a head is like a sample.
+        parts = projected.unflatten(2, (3, self.heads, -1))
+        # (batch, heads, time, width / heads) each: a head is like a sample.
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v)
         return self.out_proj(y.transpose(1, 2).flatten(2))
 
@@ -1641,14 +1546,10 @@ def multihead_attention_splits_the_width(device: torch.device) -> None:
     print("weights of query 0, head 1:", rounded(weights[0, 1, 0]))
     assert_close(hand(x), y, rtol=1e-4, atol=1e-5)
     assert weights.shape == (2, 2, 5, 5)  # (batch, heads, queries, keys)
-    assert_close(weights.sum(dim=3), torch.ones(2, 2, 5, device=device))
     assert (weights[:, 0] - weights[:, 1]).abs().max() > 0.05
-
-    # More heads take no more parameters.
-    one = count_parameters(nn.MultiheadAttention(6, num_heads=1))
-    six = count_parameters(nn.MultiheadAttention(6, num_heads=6))
-    print("parameters with 1 head and with 6:", one, six)
-    assert one == six == 4 * (6 * 6 + 6)
+    assert hand(x[:0]).shape == layer(x[:0], x[:0], x[:0])[0].shape
+    x[0, 2, 3] = math.nan  # all of that sample, and no other
+    assert_close(hand(x), layer(x, x, x)[0], equal_nan=True)
 
 
 # %%
@@ -1697,28 +1598,22 @@ def position_embeddings_tell_the_order(device: torch.device) -> None:
     layer = nn.MultiheadAttention(6, num_heads=2, batch_first=True).to(device)
     token = nn.Embedding(10, 6).to(device)
     position = nn.Embedding(4, 6).to(device)  # for texts of at most 4 tokens
-    places = torch.arange(3, device=device)  # 0, 1, 2
-    tokens = torch.tensor([[7, 1, 2]], device=device)
-    turned = torch.tensor([[2, 1, 7]], device=device)
+    tokens = torch.tensor([[7, 1, 2], [2, 1, 7]], device=device)
 
     x = token(tokens)  # (batch, time, width)
-    z = token(turned)
-    first = layer(x, x, x)[0][0, 1]  # what comes out at the middle token, 1
-    second = layer(z, z, z)[0][0, 1]
+    y = layer(x, x, x)[0][:, 1]  # what comes out at the middle token, 1
     print("output at token 1, two of its six numbers")
-    print("no positions:    7 1 2", rounded(first[:2]), end="")
-    print("   2 1 7", rounded(second[:2]))
-    assert_close(first, second, rtol=1e-4, atol=1e-5)
+    print("no positions:    7 1 2", rounded(y[0, :2]), end="")
+    print("   2 1 7", rounded(y[1, :2]))
+    assert_close(y[0], y[1], rtol=1e-4, atol=1e-5)
 
-    x = token(tokens) + position(places)
-    z = token(turned) + position(places)
-    first = layer(x, x, x)[0][0, 1]
-    second = layer(z, z, z)[0][0, 1]
-    print("with positions:  7 1 2", rounded(first[:2]), end="")
-    print("   2 1 7", rounded(second[:2]))
-    assert (first - second).abs().max() > 0.05
+    x = token(tokens) + position(torch.arange(3, device=device))
+    y = layer(x, x, x)[0][:, 1]
+    print("with positions:  7 1 2", rounded(y[0, :2]), end="")
+    print("   2 1 7", rounded(y[1, :2]))
+    assert (y[0] - y[1]).abs().max() > 0.05
     assert_close(x[0, 2], token.weight[2] + position.weight[2])
-    assert_close(z[0, 2], token.weight[7] + position.weight[2])
+    assert_close(x[1, 2], token.weight[7] + position.weight[2])
 
 
 # %% [markdown]
@@ -1734,13 +1629,13 @@ class TransformerBlock(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
         self.heads = heads
-        self.norm1 = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)  # query, key and value
         self.output = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, time, width) for x of the same shape."""
@@ -1752,28 +1647,6 @@ class TransformerBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def torch_block(block: nn.Module, width: int) -> nn.Module:
-    """Return torch's own layer with the parameters of `block`."""
-    layer = nn.TransformerEncoderLayer(
-        width,
-        nhead=block.heads,
-        dim_feedforward=4 * width,
-        dropout=0.0,
-        activation="gelu",
-        batch_first=True,
-        norm_first=True,
-    )
-    layer.norm1.load_state_dict(block.norm1.state_dict())
-    layer.norm2.load_state_dict(block.norm2.state_dict())
-    layer.linear1.load_state_dict(block.mlp[0].state_dict())
-    layer.linear2.load_state_dict(block.mlp[2].state_dict())
-    layer.self_attn.out_proj.load_state_dict(block.output.state_dict())
-    with torch.no_grad():
-        layer.self_attn.in_proj_weight.copy_(block.qkv.weight)
-        layer.self_attn.in_proj_bias.copy_(block.qkv.bias)
-    return layer
-
-
 def transformer_block_sees_only_the_past(device: torch.device) -> None:
     """A Transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
 
@@ -1782,31 +1655,33 @@ def transformer_block_sees_only_the_past(device: torch.device) -> None:
     and zero where s > t. Parameters: 12 width^2 + 13 width.
     """
     torch.manual_seed(0)
-    width = 8
-    block = TransformerBlock(width, heads=2).to(device)
-    x = torch.randn(1, 5, width, device=device, requires_grad=True)
+    block = TransformerBlock(8, heads=2).to(device)
+    x = torch.randn(1, 5, 8, device=device, requires_grad=True)
     y = block(x)  # (1, time, width)
-    print("x", tuple(x.shape), "-> y", tuple(y.shape))
-    layer = torch_block(block, width).to(device)
+    count = count_parameters(block)
+    print("x", tuple(x.shape), "-> y", tuple(y.shape), end="; ")
+    print(f"parameters: {count} = 12 * 8^2 + 13 * 8")
+    assert count == 12 * 8**2 + 13 * 8
+
+    layer = nn.TransformerEncoderLayer(
+        8, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True, device=device
+    )
+    nn.init.normal_(block.norm1.weight)  # or all norms would be alike
+    nn.init.normal_(block.norm2.bias)
+    numbers = nn.utils.parameters_to_vector(block.parameters())
+    # Both have their parameters in the same order.
+    nn.utils.vector_to_parameters(numbers, layer.parameters())
     future = torch.ones(5, 5, dtype=torch.bool, device=device).triu(1)
+    y = block(x)
     expected = layer(x, src_mask=future)  # true hides a key
     assert_close(y, expected, rtol=1e-4, atol=1e-4)
+
     print("does output t (row) depend on input s (column)?")
     for t in range(5):
         (gradient,) = torch.autograd.grad(y[0, t].norm(), x, retain_graph=True)
-        depends = gradient[0].abs().sum(dim=1) > 0  # (time,)
+        depends = gradient[0].any(dim=1)  # (time,)
         print(f"  t = {t}", depends.long().tolist())
         assert depends.tolist() == [True] * (t + 1) + [False] * (4 - t)
-
-    # With output and mlp at 0 the block hands x through.
-    count = count_parameters(block)
-    print(f"parameters: {count} = 12 * {width}^2 + 13 * {width}")
-    assert count == 12 * width**2 + 13 * width
-    nn.init.zeros_(block.output.weight)
-    nn.init.zeros_(block.output.bias)
-    nn.init.zeros_(block.mlp[2].weight)
-    nn.init.zeros_(block.mlp[2].bias)
-    assert torch.equal(block(x), x)
 
 
 # %%
@@ -1846,8 +1721,6 @@ def characters_become_numbers_and_windows(device: torch.device) -> None:
     print(f"{len(text):,} characters, {len(vocabulary)} different ones")
     print("text[:9]   =", repr(text[:9]))
     print("tokens[:9] =", tokens[:9].tolist(), "its places in the vocabulary")
-    assert text.isascii()
-    assert "  " not in text
     assert decode(tokens, vocabulary) == text
     assert tokens.unique().tolist() == list(range(len(vocabulary)))
 
@@ -1904,11 +1777,16 @@ def language_model_starts_at_the_log_of_its_vocabulary() -> None:
     print("tokens (20, 16) -> logits", tuple(logits.shape))
     print(f"loss = {loss:.2f}, log(90) = {math.log(90):.2f}")
     assert logits.shape == (20, 16, 90)
+    assert_close(loss.item(), math.log(90), rtol=0.02, atol=0)
     assert not model.head.bias.any()
+
     other = tokens.clone()
     other[:, 0] = (other[:, 0] + 1) % 90  # the last logits see the first token
     assert not torch.equal(model(other[:, :-1])[:, -1], logits[:, -1])
-    assert_close(loss.item(), math.log(90), rtol=0.02, atol=0)
+    with torch.no_grad():
+        model.token.weight.mul_(100)
+    louder = model(tokens[:, :-1])  # the last norm keeps the logits small
+    assert louder.std() < 2 * logits.std()
 
     # A table for tokens and one for places, a block, a norm, a head.
     count = count_parameters(model)
@@ -1939,12 +1817,6 @@ def write(
     return tokens
 
 
-def drawn_shares(model: nn.Module, start: Tensor, temperature: float) -> Tensor:
-    """Return how often each of 3 tokens is drawn behind `start`."""
-    drawn = write(model, start, 1, temperature, seed=0)[:, 1]
-    return drawn.bincount(minlength=3).cpu() / len(start)
-
-
 def temperature_makes_sampling_bold_or_careful(device: torch.device) -> None:
     """The next token is drawn with probability softmax(logits / temperature).
 
@@ -1957,30 +1829,26 @@ def temperature_makes_sampling_bold_or_careful(device: torch.device) -> None:
         model.head.weight.zero_()
         model.head.bias.copy_(logits)
     start = torch.ones(5000, 1, dtype=torch.long, device=device)
-    assert_close(model(start)[0, 0].cpu(), logits)
     print("logits 2, 1, 0   probabilities         shares of 5,000 drawn tokens")
     expected = (logits / 0.5).softmax(dim=0)
-    share = drawn_shares(model, start, 0.5)
+    drawn = write(model, start, 1, temperature=0.5, seed=0)[:, 1]
+    share = drawn.bincount(minlength=3).cpu() / 5000
     print("temperature 0.5 ", rounded(expected), rounded(share))
     assert_close(share, expected, rtol=0, atol=0.03)
-    expected = logits.softmax(dim=0)
-    share = drawn_shares(model, start, 1.0)
-    print("temperature 1.0 ", rounded(expected), rounded(share))
-    assert_close(share, expected, rtol=0, atol=0.03)
     expected = (logits / 4.0).softmax(dim=0)
-    share = drawn_shares(model, start, 4.0)
+    drawn = write(model, start, 1, temperature=4.0, seed=0)[:, 1]
+    share = drawn.bincount(minlength=3).cpu() / 5000
     print("temperature 4.0 ", rounded(expected), rounded(share))
     assert_close(share, expected, rtol=0, atol=0.03)
 
-    # Longer than the context, too; the same seed gives the same text.
+    # The same seed gives the same text, longer than the context, too.
     first = write(model, start[:1], 20, temperature=1.0, seed=0)
     again = write(model, start[:1], 20, temperature=1.0, seed=0)
     other = write(model, start[:1], 20, temperature=1.0, seed=1)
     assert first.shape == (1, 1 + 20)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    # Near 0 it is the likeliest token after the last position. The same for
-    # a model with weights.
+    # Near 0 it is the likeliest token after the last position.
     torch.manual_seed(0)
     model = LanguageModel(tokens=50, context=4, width=8).to(device)
     sure = write(model, start[:1], 4, temperature=1e-5, seed=0)
@@ -2996,7 +2864,7 @@ def main() -> None:
         "Signals": {
             the_last_layer_gives_logits: here,
             activations_bend_a_straight_line: here,
-            he_initialization_keeps_the_signal: draw,
+            he_initialization_keeps_the_signal: {},
             apply_initializes_a_whole_model: here,
             dropout_zeroes_some_and_scales_the_rest: {},
             batch_norm_uses_running_statistics_in_eval_mode: {},
@@ -3017,8 +2885,8 @@ def main() -> None:
             a_trained_cnn_shows_its_feature_maps: {
                 **here,
                 **draw,
-                "steps": 20 if tiny else 200,
-                "least": 0.2 if tiny else 0.75,
+                "count": 500 if tiny else 2000,
+                "steps": 40 if tiny else 200,
             },
         },
         "Sequences": {
