@@ -173,18 +173,6 @@ def flatten_keeps_the_batch_dimension(device: torch.device) -> None:
 
 
 # %%
-class HandSequential(nn.Module):
-    """The output of each layer is the input of the next one."""
-
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output of the last layer."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
 
 
 def sequential_feeds_each_layer_to_the_next(device: torch.device) -> None:
@@ -200,7 +188,10 @@ def sequential_feeds_each_layer_to_the_next(device: torch.device) -> None:
     print("Sequential(double, double)(3) =", twice(x).item())
     assert nn.Sequential(double)(x) == 6
     assert twice(x) == 12
-    assert HandSequential(double, double)(x) == 12
+    y = x
+    for layer in twice:  # the same by hand
+        y = layer(y)
+    assert y == 12
 
     # It runs twice, but it is one module with one parameter.
     print("len(twice) =", len(twice), " parameters:", count_parameters(twice))
@@ -262,48 +253,32 @@ class PlainList(nn.Module):
         self.layers = [nn.Linear(4, 3), nn.Linear(3, 2)]
 
 
-class Choice(nn.Module):
-    """Layers in a list, and activations to choose from, in a dict."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(4, 3), nn.Linear(3, 2)])
-        choices = {"relu": nn.ReLU(), "tanh": nn.Tanh()}
-        self.activations = nn.ModuleDict(choices)
-
-    def forward(self, x: Tensor, activation: str) -> Tensor:
-        """Return (batch, 2) for x (batch, 4)."""
-        x = self.activations[activation](self.layers[0](x))
-        return self.layers[1](x)
-
-
 def module_list_registers_what_it_holds(device: torch.device) -> None:
     """Layers in a plain list are neither trained, nor moved, nor saved.
 
-    Two layers have 4 * 3 + 3 and 3 * 2 + 2 numbers: 23 in all.
+    Two layers have 4 * 3 + 3 and 3 * 2 + 2 numbers: 23 in all. For layers with
+    names there is `nn.ModuleDict`.
     """
     plain = PlainList().to("meta")  # it stands for a GPU
-    model = Choice().to(device)
     print("list:       parameters", count_parameters(plain), end="")
     print(", tensors saved", len(plain.state_dict()), end=", ")
     print("after to('meta') on", plain.layers[0].weight.device)
-    print("ModuleList: parameters", count_parameters(model), end="")
-    print(", tensors saved", len(model.state_dict()))
-    assert not plain.layers[0].weight.is_meta
     assert count_parameters(plain) == 0
     assert len(plain.state_dict()) == 0
-    assert count_parameters(model) == 4 * 3 + 3 + 3 * 2 + 2
-    assert len(model.state_dict()) == 4
+    assert not plain.layers[0].weight.is_meta
 
-    # They hold layers and leave the calls to you; Sequential has a forward.
+    layers = nn.ModuleList([nn.Linear(4, 3), nn.Linear(3, 2)]).to(device)
+    print("ModuleList: parameters", count_parameters(layers), end="")
+    print(", tensors saved", len(layers.state_dict()))
+    assert count_parameters(layers) == 4 * 3 + 3 + 3 * 2 + 2
+    assert len(layers.state_dict()) == 4
+
+    # It holds layers and leaves the calls to you; Sequential has a forward.
     x = torch.randn(5, 4, device=device)
-    first, last = model.layers
-    assert_close(model(x, "tanh"), last(first(x).tanh()))
-    assert_close(model(x, "relu"), last(first(x).relu()))
     with caught(NotImplementedError, 'missing the required "forward"'):
-        model.layers(x)
-    y = nn.Sequential(*model.layers)(x)  # right: it calls them in turn
-    assert_close(y, last(first(x)))
+        layers(x)
+    y = nn.Sequential(*layers)(x)  # right: it calls them in turn
+    assert_close(y, layers[1](layers[0](x)))
 
 
 # %%
@@ -332,18 +307,16 @@ def eval_mode_changes_dropout_and_some_norms() -> None:
     rrelu = same_in_both_modes(nn.RReLU(), x)  # a random slope below 0
     linear = same_in_both_modes(nn.Linear(6, 2), x)
     layer_norm = same_in_both_modes(nn.LayerNorm(6), x)
-    group_norm = same_in_both_modes(nn.GroupNorm(3, 3), x)
     print("the same output in training and in eval mode:")
     print("Dropout", dropout, " BatchNorm1d", batch_norm, " RReLU", rrelu)
     print("InstanceNorm1d(track_running_stats=True)", instance_norm)
-    print("Linear", linear, " LayerNorm", layer_norm, " GroupNorm", group_norm)
+    print("Linear", linear, " LayerNorm", layer_norm)
     assert not dropout
     assert not batch_norm
     assert not instance_norm
     assert not rrelu
     assert linear
     assert layer_norm
-    assert group_norm
 
 
 # %%
@@ -448,9 +421,6 @@ def export_saves_a_model_without_its_class() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 3), nn.ReLU())
     two = torch.rand(2, 3, 2)
     five = torch.rand(5, 3, 2)
-
-    fixed = torch.export.export(model, (two,)).module()
-    assert_close(fixed(two), model(two))
     batch = torch.export.Dim("batch")
     shapes = ({0: batch},)  # dimension 0 of the first input may vary
     program = torch.export.export(model, (two,), dynamic_shapes=shapes)
@@ -458,6 +428,9 @@ def export_saves_a_model_without_its_class() -> None:
     torch.export.save(program, file)
     file.seek(0)
     loaded = torch.export.load(file).module()
+    assert not isinstance(loaded, nn.Sequential)
+
+    fixed = torch.export.export(model, (two,)).module()
     print("exported with a batch of 2, then called with a batch of 5")
     # AssertionError; RuntimeError, "to be equal to 2", in older versions.
     with caught(Exception, " 2"):
@@ -465,9 +438,8 @@ def export_saves_a_model_without_its_class() -> None:
     y = loaded(five)  # right: exported with Dim("batch")
     print("model(five)[0] ", rounded(model(five)[0]))
     print("loaded(five)[0]", rounded(y[0]))
-    assert not isinstance(loaded, nn.Sequential)
     assert_close(y, model(five))
-    assert y.shape == (5, 3)
+    assert_close(fixed(two), model(two))
 
 
 # %% [markdown]
@@ -498,15 +470,13 @@ def the_last_layer_gives_logits(device: torch.device) -> None:
     print("gradient, label 2 ", rounded(logits.grad))
     one_hot = torch.tensor([[0.0, 0.0, 1.0]], device=device)
     assert_close(logits.grad, (probabilities - one_hot).detach())
-    assert logits.grad[0, 2] < -0.9  # a step down raises the logit of label 2
 
     logits.grad = None
     F.cross_entropy(logits.relu(), label).backward()
     print("after a ReLU      ", rounded(logits.grad))
     # A logit below 0 gets no gradient: nothing here raises that of label 2.
     assert logits.grad[0, 0] > 0.7
-    assert logits.grad[0, 1] == 0
-    assert logits.grad[0, 2] == 0
+    assert not logits.grad[0, 1:].any()
 
 
 # %%
@@ -611,7 +581,7 @@ def apply_initializes_a_whole_model(device: torch.device) -> None:
 class HandDropout(nn.Module):
     """In training each number is zeroed with probability p, others grow."""
 
-    def __init__(self, p=0.5):
+    def __init__(self, p):
         super().__init__()
         self.p = p
 
@@ -640,8 +610,7 @@ def dropout_zeroes_some_and_scales_the_rest() -> None:
     assert torch.equal(layer(x), y)
     zeros = (y == 0).sum().item()
     print("x: 10,000 ones. Dropout(0.2) in training mode:")
-    print("zeroed:", zeros, " mean:", rounded(y.mean()), end=" ")
-    print(" the others:", y.max().item())
+    print(f"zeroed {zeros}, the others {y.max().item()}, mean {y.mean():.3f}")
     assert 1800 < zeros < 2200
     assert y.unique().tolist() == [0, 1.25]  # 1 / (1 - 0.2)
     assert 0.97 < y.mean() < 1.03
@@ -651,10 +620,9 @@ def dropout_zeroes_some_and_scales_the_rest() -> None:
     print("in eval mode zeroed:", (layer(x) == 0).sum().item())
     assert torch.equal(layer(x), x)
     assert torch.equal(hand(x), x)
-    assert not HandDropout(1.0)(x).any()  # the largest rate: all are zero
-    assert not nn.Dropout(1.0)(x).any()
-    x[0] = math.nan
+    x[0] = math.nan  # the largest rate: all others are zero
     assert_close(HandDropout(1.0)(x), nn.Dropout(1.0)(x), equal_nan=True)
+    assert not HandDropout(1.0)(x)[1:].any()
 
 
 # %%
@@ -735,44 +703,28 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
 
 
 # %%
-class HandLayerNorm(nn.Module):
-    """Each sample gets mean 0 and variance 1, over its last dimension.
+def layer_norm_by_hand(x: Tensor) -> Tensor:
+    """Return x (..., width) with mean 0 and variance 1 for each sample.
 
-    Equal to torch's, as HandRMSNorm below, in float32 and float64; where x has
-    16 bits torch computes in float32.
+    Equal to a new LayerNorm, as the next one to a new RMSNorm, in float32 and
+    float64; where x has 16 bits torch computes in float32.
     """
-
-    def __init__(self, width, eps=1e-5):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.eps = eps  # so that equal numbers do not give 0 / 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x (..., width), normalized."""
-        centered = x - x.mean(-1, keepdim=True)
-        variance = centered.square().mean(-1, keepdim=True)
-        return centered / (variance + self.eps).sqrt() * self.weight + self.bias
+    centered = x - x.mean(-1, keepdim=True)
+    variance = centered.square().mean(-1, keepdim=True)
+    return centered / (variance + 1e-5).sqrt()  # eps: equal numbers, no 0 / 0
 
 
-class HandRMSNorm(nn.Module):
-    """LayerNorm without the mean: divided by the root of the mean square."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x (..., width), normalized."""
-        eps = torch.finfo(x.dtype).eps  # torch's, where none is given
-        square = x.square().mean(-1, keepdim=True)
-        return x / (square + eps).sqrt() * self.weight
+def rms_norm_by_hand(x: Tensor) -> Tensor:
+    """Return x (..., width) over the root of the mean square of a sample."""
+    eps = torch.finfo(x.dtype).eps  # torch's, where none is given
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
 
 
 def layer_norm_normalizes_each_sample(device: torch.device) -> None:
     """LayerNorm and RMSNorm look at one sample: no batch, no mode.
 
-    (1, 2, 6): mean 3, variance (4 + 1 + 9) / 3; mean square 41 / 3.
+    (1, 2, 6): mean 3, variance (4 + 1 + 9) / 3; mean square 41 / 3. RMSNorm
+    leaves out the mean. Both have weights that learn, at first 1.
     """
     x = torch.tensor([[1.0, 2.0, 6.0], [5.0, 5.0, 5.0]], device=device)
     layer_norm = nn.LayerNorm(3).to(device)
@@ -784,17 +736,14 @@ def layer_norm_normalizes_each_sample(device: torch.device) -> None:
     assert_close(layer_norm(x)[0], expected, rtol=1e-4, atol=1e-4)
     assert_close(rms_norm(x)[0], x[0] / (41 / 3) ** 0.5)
     assert not layer_norm(x)[1].any()  # all equal: nothing is left
-    assert_close(rms_norm(x)[1], torch.ones(3, device=device))
 
-    hand_layer = HandLayerNorm(3).to(device)
-    hand_rms = HandRMSNorm(3).to(device)
     x = torch.randn(4, 3, device=device)
-    x[0, 2] = math.nan
+    x[0, 2] = math.nan  # it takes its own sample along, and no other
     x[1] = 1e-4  # so small that eps counts
-    assert_close(hand_layer(x), layer_norm(x), equal_nan=True)
-    assert_close(hand_rms(x), rms_norm(x), equal_nan=True)
-    assert hand_layer(x)[0].isnan().all()
-    assert hand_layer(x[:0]).shape == layer_norm(x[:0]).shape == (0, 3)
+    assert_close(layer_norm_by_hand(x), layer_norm(x), equal_nan=True)
+    assert_close(rms_norm_by_hand(x), rms_norm(x), equal_nan=True)
+    assert layer_norm_by_hand(x[:0]).shape == layer_norm(x[:0]).shape
+    assert rms_norm_by_hand(x[:0]).shape == rms_norm(x[:0]).shape
 
 
 # %%
@@ -1345,42 +1294,34 @@ def gru_reads_from_left_to_right() -> None:
 
 
 # %%
-def lstm_by_hand(x: Tensor, layer: nn.LSTM) -> tuple[Tensor, Tensor]:
-    """Return states and last cell of one layer, one direction.
 
-    x is (batch, time, inputs); torch also takes one sample without a batch.
+
+def lstm_keeps_a_cell_behind_gates() -> None:
+    """An LSTM adds to a cell: with gates f = 1 and i = 0 the cell stays.
+
     i, f, o = sigmoid(.)    input, forget and output gate
     g = tanh(.)             candidate
     cell = f * cell + i * g
     h = o * tanh(cell)
     """
-    h = x.new_zeros(len(x), layer.hidden_size)
-    cell = x.new_zeros(len(x), layer.hidden_size)
-    states = []
-    for step in x.unbind(dim=1):  # (batch, inputs)
-        gates = F.linear(step, layer.weight_ih_l0, layer.bias_ih_l0)
-        gates = gates + F.linear(h, layer.weight_hh_l0, layer.bias_hh_l0)
-        i, f, g, o = gates.chunk(4, dim=1)  # (batch, hidden) each
-        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * cell.tanh()
-        states.append(h)
-    return torch.stack(states, dim=1), cell
-
-
-def lstm_keeps_a_cell_behind_gates() -> None:
-    """An LSTM adds to a cell: with gates f = 1 and i = 0 the cell stays."""
     torch.manual_seed(0)
     x = torch.randn(2, 6, 3)  # (batch, time, inputs)
     x[1, 4, 0] = math.nan
     layer = nn.LSTM(3, 4, batch_first=True)
-    states, (last, cell) = layer(x)
+    states, (last, last_cell) = layer(x)
     print("x", tuple(x.shape), "-> states", tuple(states.shape), end="")
-    print(f", last {tuple(last.shape)}, cell {tuple(cell.shape)}")
-    by_hand, end = lstm_by_hand(x, layer)
-    assert_close(by_hand, states, rtol=1e-4, atol=1e-5, equal_nan=True)
-    assert_close(end, cell[0], rtol=1e-4, atol=1e-5, equal_nan=True)
-    assert torch.equal(last[0, 0], states[0, -1])
-    assert lstm_by_hand(x[:0], layer)[0].shape == layer(x[:0])[0].shape
+    print(f", last {tuple(last.shape)}, cell {tuple(last_cell.shape)}")
+    h = torch.zeros(2, 4)  # (batch, hidden)
+    cell = torch.zeros(2, 4)
+    for t in range(6):
+        gates = F.linear(x[:, t], layer.weight_ih_l0, layer.bias_ih_l0)
+        gates = gates + F.linear(h, layer.weight_hh_l0, layer.bias_hh_l0)
+        i, f, g, o = gates.chunk(4, dim=1)  # (batch, hidden) each
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * cell.tanh()
+        assert_close(h, states[:, t], rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert_close(cell, last_cell[0], rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert_close(h, last[0], rtol=1e-4, atol=1e-5, equal_nan=True)
 
     # A bias of -50 shuts the input gate, one of 50 opens the forget gate.
     with torch.no_grad():
@@ -1508,48 +1449,34 @@ def attention_is_a_weighted_mean_of_values(device: torch.device) -> None:
 
 
 # %%
-class HandMultiheadAttention(nn.Module):
-    """Self-attention several times over, each on a slice of the width."""
-
-    def __init__(self, width, heads):
-        super().__init__()
-        # Linear layers for query, key and value, in one matrix.
-        self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
-        self.heads = heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, time, width) for x of the same shape."""
-        projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        parts = projected.unflatten(2, (3, self.heads, -1))
-        # (batch, heads, time, width / heads) each: a head is like a sample.
-        q, k, v = parts.permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(y.transpose(1, 2).flatten(2))
 
 
 def multihead_attention_splits_the_width(device: torch.device) -> None:
     """Each head weights positions in its own way, on a slice of the width.
 
-    In self-attention query, key and value are all made from x.
+    In self-attention query, key and value are all made from x, by a Linear
+    layer each; MultiheadAttention keeps the three in one matrix.
     """
     torch.manual_seed(0)
     x = torch.randn(2, 5, 6, device=device)  # (batch, time, width)
     layer = nn.MultiheadAttention(6, num_heads=2, batch_first=True).to(device)
-    hand = HandMultiheadAttention(6, heads=2).to(device)
-    hand.load_state_dict(layer.state_dict())
     y, weights = layer(x, x, x, average_attn_weights=False)
     print("x", tuple(x.shape), "-> y", tuple(y.shape), end="")
     print(", weights", tuple(weights.shape), "for 2 heads")
     print("weights of query 0, head 0:", rounded(weights[0, 0, 0]))
     print("weights of query 0, head 1:", rounded(weights[0, 1, 0]))
-    assert_close(hand(x), y, rtol=1e-4, atol=1e-5)
     assert weights.shape == (2, 2, 5, 5)  # (batch, heads, queries, keys)
     assert (weights[:, 0] - weights[:, 1]).abs().max() > 0.05
-    assert hand(x[:0]).shape == layer(x[:0], x[:0], x[:0])[0].shape
-    x[0, 2, 3] = math.nan  # all of that sample, and no other
-    assert_close(hand(x), layer(x, x, x)[0], equal_nan=True)
+
+    # By hand. 6 numbers for a position are 2 heads of 3.
+    x[1, 2, 3] = math.nan  # all of that sample becomes nan, and no other
+    qkv = F.linear(x, layer.in_proj_weight, layer.in_proj_bias)
+    qkv = qkv.unflatten(2, (3, 2, 3))  # (batch, time, q k v, heads, part)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (batch, heads, time, part) each
+    z = F.scaled_dot_product_attention(q, k, v)  # a head is like a sample
+    z = layer.out_proj(z.transpose(1, 2).flatten(2))  # (batch, time, width)
+    assert_close(z[:1], y[:1], rtol=1e-4, atol=1e-5)
+    assert_close(z, layer(x, x, x)[0], rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 # %%
@@ -1731,7 +1658,6 @@ def characters_become_numbers_and_windows(device: torch.device) -> None:
     assert inputs.shape == targets.shape == (3, 8)
     # Eight questions in a row: after inputs[:, : t + 1] comes targets[:, t].
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
-    assert decode(inputs[0], vocabulary) in text
     # All places are drawn: the last character is a target, and never an input.
     inputs, targets = random_windows(torch.arange(10), 200, context=8)
     assert inputs.unique().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
@@ -1948,9 +1874,6 @@ def language_model_learns_to_write(
 
 
 # %%
-def largest_change(model: nn.Module, before: dict, name: str) -> float:
-    """Return how far the tensor `name` of the state has moved."""
-    return (model.state_dict()[name] - before[name]).abs().max().item()
 
 
 def fine_tuning_moves_only_the_head(device: torch.device) -> None:
@@ -1967,7 +1890,7 @@ def fine_tuning_moves_only_the_head(device: torch.device) -> None:
 
     model.requires_grad_(False)
     model[1] = nn.Linear(16, 2).to(device)  # a new layer learns
-    before = copy.deepcopy(model.state_dict())
+    before = copy.deepcopy(model)
     # The optimizer comes last, or it would hold the old head.
     optimizer = torch.optim.Adam(model[1].parameters(), lr=0.1)
     model.train()
@@ -1979,19 +1902,17 @@ def fine_tuning_moves_only_the_head(device: torch.device) -> None:
     loss = F.cross_entropy(model(x), labels).item()
     print(f"loss after 50 steps {loss:.3f}; at 1/2 each {math.log(2):.3f}")
     assert loss < math.log(2) / 2
-
-    head = largest_change(model, before, "1.weight")
-    frozen = largest_change(model, before, "0.0.weight")
-    running_mean = largest_change(model, before, "0.1.running_mean")
-    print(f"moved: head {head:.3f}, body {frozen}, its mean {running_mean}")
+    head = (model[1].weight - before[1].weight).abs().max().item()
+    print(f"the head moved by up to {head:.3f}, the body not at all")
     assert head > 0.1
-    assert frozen == running_mean == 0
+    assert_close(body.state_dict(), before[0].state_dict(), rtol=0, atol=0)
     assert body[0].weight.grad is None
+
     body.train()  # the mistake: now a forward pass alone moves it
     model(x)
-    running_mean = largest_change(model, before, "0.1.running_mean")
-    print(f"after one pass with the body in train mode: {running_mean:.3f}")
-    assert running_mean > 0.02
+    moved = (body[1].running_mean - before[0][1].running_mean).abs().max()
+    print(f"after one pass with the body in train mode: {moved:.3f}")
+    assert moved > 0.02
 
 
 # %%
@@ -2010,11 +1931,8 @@ def torchvision_model_gets_a_new_fc(device: torch.device) -> None:
     model.requires_grad_(False)
     model.fc = nn.Linear(model.fc.in_features, 3)
     model.to(device).eval()
-    all_numbers = len(nn.utils.parameters_to_vector(model.parameters()))
-    print(f"numbers that learn: {count_parameters(model):,}", end="")
-    print(f" of {all_numbers:,}")
+    print(f"numbers that learn: {count_parameters(model):,}")
     assert count_parameters(model) == 512 * 3 + 3
-    assert all_numbers == 11_689_512 - 513 * 1000 + 513 * 3
 
     # Weights go with what they were trained on: size, mean and deviation.
     preprocess = ResNet18_Weights.DEFAULT.transforms()
@@ -2032,29 +1950,25 @@ def torchvision_model_gets_a_new_fc(device: torch.device) -> None:
 def parameter_groups_have_their_own_rate(device: torch.device) -> None:
     """An optimizer takes groups: a small rate for the body, more for the head.
 
-    SGD: a weight moves by lr * gradient, so by 0.001 and 0.1 of it.
+    SGD: a weight moves by -lr * gradient, so by -0.001 and -0.1 of it.
     """
     torch.manual_seed(0)
     body = nn.Linear(4, 3).to(device)
     head = nn.Linear(3, 2).to(device)
-    optimizer = torch.optim.SGD(
-        [
-            {"params": body.parameters(), "lr": 0.001},
-            {"params": head.parameters()},
-        ],
-        lr=0.1,  # for groups that name none
-    )
+    body_group = {"params": body.parameters(), "lr": 0.001}
+    head_group = {"params": head.parameters()}
+    optimizer = torch.optim.SGD([body_group, head_group], lr=0.1)  # for others
+    print("rates:", body_group["lr"], optimizer.param_groups[1]["lr"])
     body_before = body.weight.detach().clone()
     head_before = head.weight.detach().clone()
     head(body(torch.randn(5, 4, device=device))).square().sum().backward()
     optimizer.step()
-    body_moved = (body_before - body.weight).norm() / body.weight.grad.norm()
-    head_moved = (head_before - head.weight).norm() / head.weight.grad.norm()
-    print("lr of the groups:", optimizer.param_groups[0]["lr"], end=", ")
-    print(optimizer.param_groups[1]["lr"])
-    print(f"step / gradient:  {body_moved:.4f}, {head_moved:.4f}")
-    assert_close(body_moved.item(), 0.001, rtol=0.02, atol=0)
-    assert_close(head_moved.item(), 0.1, rtol=0.01, atol=0)
+    body_step = (body.weight - body_before) / body.weight.grad
+    head_step = (head.weight - head_before) / head.weight.grad
+    print(f"step / gradient: {body_step.mean():.4f}, {head_step.mean():.4f}")
+    assert (body_step + 0.001).abs().max() < 0.0002
+    assert (head_step + 0.1).abs().max() < 0.002
+
     optimizer.param_groups[1]["lr"] = 0.05  # a rate is changed in its group
     late = nn.Linear(2, 2).to(device)
     with caught(ValueError, "some parameters appear in more than one"):
@@ -2112,8 +2026,7 @@ def lora_trains_a_small_correction(device: torch.device) -> None:
     for _ in range(20):
         optimizer.zero_grad()
         assert model[0].up.grad is None
-        loss = F.cross_entropy(model(x), labels)
-        loss.backward()
+        F.cross_entropy(model(x), labels).backward()
         optimizer.step()
     last = F.cross_entropy(model(x), labels).item()
     print(f"loss after 20 steps {last:.3f}; at 1/2 each {math.log(2):.3f}")
@@ -2123,8 +2036,7 @@ def lora_trains_a_small_correction(device: torch.device) -> None:
     # In use it costs nothing: the correction is added to the weight.
     corrected = model(x)
     model[0] = model[0].merged()
-    print("merged:", model[0], end=", ")
-    print(f"off by {(model(x) - corrected).abs().max().item():.0e}")
+    print("merged:", model[0])
     assert_close(model(x), corrected, rtol=1e-3, atol=1e-3)
     bare = LoRALinear(nn.Linear(3, 1, bias=False).bfloat16(), rank=2)
     assert bare(torch.ones(4, 3, dtype=torch.bfloat16)).shape == (4, 1)
@@ -2148,7 +2060,6 @@ class ImageAndTable(nn.Module):
 
 def a_model_takes_several_inputs(device: torch.device) -> None:
     """`forward` takes as many inputs as you like; Sequential takes one."""
-    torch.manual_seed(0)
     model = ImageAndTable(numbers=3, classes=2).to(device)
     image = torch.rand(5, 1, 8, 8, device=device, requires_grad=True)
     table = torch.rand(5, 3, device=device, requires_grad=True)
@@ -2172,20 +2083,21 @@ def multi_label_heads_use_a_sigmoid_each(device: torch.device) -> None:
     """Labels that may be true together: sigmoid and BCEWithLogitsLoss.
 
     binary cross-entropy: -t log(p) - (1 - t) log(1 - p), p = sigmoid(logit),
-    the mean over all labels of all samples. Targets are floats, 0 or 1.
+    the mean over all labels of all samples. Targets are floats, 0 or 1. Take
+    torch's: by hand a logit of 100 gives p = 1, and log(1 - p) is -inf.
     """
     logits = torch.tensor([[2.0, 3.0, -1.0]], device=device)  # (batch, labels)
     targets = torch.tensor([[1.0, 1.0, 0.0]], device=device)
     p = logits.sigmoid()
     softmax = logits.softmax(dim=1)
-    loss = nn.BCEWithLogitsLoss()(logits, targets)
+    loss = nn.BCEWithLogitsLoss()
     by_hand = -targets * p.log() - (1 - targets) * (1 - p).log()
     print("logits     ", logits.tolist(), " targets", targets.tolist())
     print("sigmoid    ", rounded(p), " each between 0 and 1")
     print("softmax    ", rounded(softmax), " together 1")
-    print(f"loss {loss:.4f}, by hand {by_hand.mean():.4f}")
+    print("loss       ", rounded(loss(logits, targets)))
     assert_close(p, 1 / (1 + (-logits).exp()))
-    assert_close(loss, by_hand.mean())
+    assert_close(loss(logits, targets), by_hand.mean())
     predicted = logits > 0  # the same as p > 0.5
     print("logits > 0 ", predicted.tolist())
     assert predicted.tolist() == [[True, True, False]]
@@ -2193,7 +2105,6 @@ def multi_label_heads_use_a_sigmoid_each(device: torch.device) -> None:
     assert p[0, 0] > 0.88
     assert softmax[0, 0] < 0.27
 
-    loss = F.binary_cross_entropy_with_logits
     numbers = targets.long()
     with caught(RuntimeError, "result type Float can't be cast to"):
         loss(logits, numbers)
@@ -2270,7 +2181,6 @@ def summary_counts_parameters_and_flops(device: torch.device) -> None:
 
     2 operations for each weight of Conv2d at each of its 2 * 4 * 5 places.
     """
-    torch.manual_seed(0)
     model = Tagger().to(device)
     model.attention.eval()  # a part in eval mode, the rest in training mode
     tokens = torch.randint(50, (3, 6), device=device)
@@ -2280,8 +2190,7 @@ def summary_counts_parameters_and_flops(device: torch.device) -> None:
     for name, kind, shape, own in rows:  # own: parameters of its own
         print(f"{name:18} {kind:31} {str(shape):9} own {own}")
     assert rows[0] == ("", "Tagger", (3, 50), 8)
-    name, kind, shape, own = rows[2]
-    assert (name, shape, own) == ("attention", (3, 6, 8), 3 * (8 * 8 + 8))
+    assert rows[2][2:] == ((3, 6, 8), 3 * (8 * 8 + 8))  # attention
     assert rows[3][2:] == (None, 8 * 8 + 8)  # used by attention, not called
     assert rows[5] == ("output", "Linear", (3, 50), 0)  # shared
     total = sum(row[3] for row in rows)
@@ -2310,19 +2219,14 @@ def a_model_on_meta_has_shapes_and_no_memory(device: torch.device) -> None:
     assert_close(gigabytes, 4 * (100_000**2 + 100_000) / 1e9)
     assert y.shape == (32, 100_000)
 
-    torch.manual_seed(0)
     trained = nn.Linear(4, 3).to(device)
     with torch.device("meta"):
         model = nn.Linear(4, 3)  # no time spent on weights to be replaced
-    assert model.weight.is_meta
-    x = torch.randn(2, 4, device=device)
     with caught(NotImplementedError, "Cannot copy out of meta tensor"):
         model.to(device)
     model.load_state_dict(trained.state_dict(), assign=True)  # right: in place
-    print("weight is now on", model.weight.device, "and equal:", end=" ")
-    print(torch.equal(model.weight, trained.weight))
+    x = torch.randn(2, 4, device=device)
     assert torch.equal(model(x), trained(x))
-
     # No copy was made: both models share their memory.
     nn.init.zeros_(trained.weight)
     print("the other model set to 0; this one:", model.weight.unique().tolist())
@@ -2350,7 +2254,6 @@ def reset_parameters_may_forget_some(device: torch.device) -> None:
     `reset_parameters` is a custom of torch's layers, not a rule. What has no
     such method keeps what was in the memory.
     """
-    torch.manual_seed(0)
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
         attention = nn.MultiheadAttention(4, num_heads=2)
@@ -2359,8 +2262,6 @@ def reset_parameters_may_forget_some(device: torch.device) -> None:
     missed = reset_and_list_nan(model)
     print("Linear, BatchNorm1d: still nan", missed)
     assert missed == []
-    assert model[0].weight.abs().max() <= 0.5  # 1 / sqrt(4)
-    assert model[0].weight.std() > 0.1
     assert model[1].running_mean.tolist() == [0, 0, 0, 0]
 
     # Its own method is called _reset_parameters.
@@ -2369,9 +2270,7 @@ def reset_parameters_may_forget_some(device: torch.device) -> None:
     assert missed == ["in_proj_weight", "in_proj_bias"]
     attention._reset_parameters()
     assert attention.in_proj_weight.isfinite().all()
-    assert attention.in_proj_weight.std() > 0.1
     assert not attention.in_proj_bias.any()
-    print("after attention._reset_parameters(): all finite")
 
 
 # %% [markdown]
