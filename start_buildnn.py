@@ -907,14 +907,14 @@ def convolution_output_size_is_a_formula() -> None:
     """
     tried = 0
     for size, kernel, stride, padding, dilation in itertools.product(
-        range(10, 13), range(1, 4), range(1, 4), range(3), range(1, 3)
+        range(10, 13), range(1, 4), range(1, 4), range(2), range(1, 3)
     ):
         layer = nn.Conv1d(1, 1, kernel, stride, padding, dilation)
         found = layer(torch.zeros(1, 1, size)).shape[2]
         assert found == output_size(size, kernel, stride, padding, dilation)
         tried += 1
     print(tried, "small cases agree. An image of 32 x 20 becomes")
-    assert tried == 3 * 3 * 3 * 3 * 2
+    assert tried == 3 * 3 * 3 * 2 * 2
     image = torch.zeros(1, 1, 32, 20)
     same = nn.Conv2d(1, 1, kernel_size=3, padding=1)(image)
     print("kernel 3, padding 1:          ", tuple(same.shape[2:]))
@@ -1003,6 +1003,7 @@ def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
         assert receptive_field(layers[:count]) == side
         panels[count - 1].imshow(paths.tolist())
         panels[count - 1].set_title(f"after layer {count}: {side} x {side}")
+        panels[count - 1].axis("off")
     assert side == 1 + 2 + 2 * 2 + 2 * 2 * 2
     save_figure(figure, "buildnn_receptive_field", figures)
 
@@ -1014,29 +1015,27 @@ def transposed_convolution_enlarges_an_image() -> None:
     out = (size - 1) * stride + kernel - 2 * padding: the size that a
     convolution with the same numbers would reduce to `size`.
     """
-    image = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
-    ones = torch.ones(1, 1, 2, 2)
-    y = F.conv_transpose2d(image, ones, stride=2)
-    print("image                     ", image[0, 0].tolist())
-    print("kernel of ones, stride 2: ", y[0, 0, :2].tolist())
-    print("                          ", y[0, 0, 2:].tolist())
-    assert y[0, 0, 0].tolist() == y[0, 0, 1].tolist() == [1, 1, 2, 2]
-    assert y[0, 0, 2].tolist() == y[0, 0, 3].tolist() == [3, 3, 4, 4]
+    image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    kernel = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    y = F.conv_transpose2d(image[None, None], kernel[None, None], stride=2)
+    print("image    ", image.tolist())
+    print("kernel   ", kernel.tolist(), " stride 2")
+    print("y, row 0:", y[0, 0, 0].tolist())
+    print("   row 1:", y[0, 0, 1].tolist())
+    assert y[0, 0, 0].tolist() == [1, 1, 1 + 2, 2, 2]
+    assert y[0, 0, 1].tolist() == [1, 0, 2, 0, 0]
 
-    # By hand, with kernel 3: where the stamps overlap they add up.
-    layer = nn.ConvTranspose2d(1, 1, kernel_size=3, stride=2, bias=False)
-    by_hand = torch.zeros(5, 5)
+    by_hand = torch.zeros(4, 5)
     for row in range(2):
         for column in range(2):
-            stamp = image[0, 0, row, column] * layer.weight[0, 0]  # (3, 3)
             top = 2 * row
             left = 2 * column
-            by_hand[top : top + 3, left : left + 3] += stamp.detach()
-    y = layer(image)
-    print("image (2, 2), kernel 3, stride 2:", tuple(y.shape[2:]))
-    assert y.shape[2:] == ((2 - 1) * 2 + 3, (2 - 1) * 2 + 3)
-    assert_close(y[0, 0].detach(), by_hand)
-    assert nn.Conv2d(1, 1, kernel_size=3, stride=2)(y).shape == image.shape
+            stamp = image[row, column] * kernel  # where two overlap, they add
+            by_hand[top : top + 2, left : left + 3] += stamp
+    assert torch.equal(y[0, 0], by_hand)
+    assert y.shape[2:] == ((2 - 1) * 2 + 2, (2 - 1) * 2 + 3)
+    back = F.conv2d(y, kernel[None, None], stride=2)
+    assert back.shape[2:] == (2, 2)
 
 
 # %%
@@ -1148,25 +1147,20 @@ def a_trained_cnn_shows_its_feature_maps(
     new, new_labels = font_digits("validation", 300)
     model = DigitCNN().to(device)
     train_digit_cnn(model, images.to(device), labels.to(device), steps)
-    known_fonts = digit_accuracy(
-        model, known.to(device), known_labels.to(device)
-    )
-    print(f"accuracy after {steps} steps: {known_fonts:.1%}", end="")
+    on_known = digit_accuracy(model, known.to(device), known_labels.to(device))
 
     maps = []  # what conv1 gives
     handle = model.conv1.register_forward_hook(
         lambda module, inputs, output: maps.append(output)
     )
-    new_fonts = digit_accuracy(model, new.to(device), new_labels.to(device))
+    on_new = digit_accuracy(model, new.to(device), new_labels.to(device))
     handle.remove()  # or it would run, and keep, in every later call
-    print(f", on new fonts {new_fonts:.1%}")
-    assert known_fonts > new_fonts > 0.3  # guessing gives 10%
-    model(new[:3].to(device))
+    print(f"accuracy after {steps} steps: {on_known:.1%}", end="")
+    print(f", on new fonts {on_new:.1%}")
+    assert on_known > on_new > 0.3  # guessing gives 10%
+    assert_close(maps[0], model.conv1(new.to(device)).detach())
     assert len(maps) == 1  # the hook is gone
     print("feature maps of conv1:", tuple(maps[0].shape))
-    expected = F.conv2d(new.to(device), model.conv1.weight, padding=2)
-    expected = expected + model.conv1.bias[:, None, None]
-    assert_close(maps[0], expected.detach(), rtol=1e-3, atol=1e-3)
 
     bright = maps[0][0].relu().cpu()  # (8, 28, 28), of one image
     bright = bright / bright.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
@@ -1295,8 +1289,7 @@ def lstm_keeps_a_cell_behind_gates() -> None:
     x[1, 4, 0] = math.nan
     layer = nn.LSTM(3, 4, batch_first=True)
     states, (last, last_cell) = layer(x)
-    print("x", tuple(x.shape), "-> states", tuple(states.shape), end="")
-    print(f", last {tuple(last.shape)}, cell {tuple(last_cell.shape)}")
+    print("last state", tuple(last.shape), " last cell", tuple(last_cell.shape))
     h = torch.zeros(2, 4)  # (batch, hidden)
     cell = torch.zeros(2, 4)
     for t in range(6):
@@ -1315,9 +1308,7 @@ def lstm_keeps_a_cell_behind_gates() -> None:
         layer.bias_ih_l0[4:8] = 50  # f
     first = torch.full((1, 1, 4), 3.0)  # (layers, batch, hidden)
     _, (_, kept) = layer(x[:1], (torch.zeros(1, 1, 4), first))
-    print(
-        "cell 3.0 at first; after 6 steps, f = 1, i = 0:", kept[0, 0].tolist()
-    )
+    print("cell 3.0; after 6 steps, f = 1, i = 0:", kept[0, 0].tolist())
     assert_close(kept, first)
 
 
@@ -1567,6 +1558,8 @@ def transformer_block_sees_only_the_past(device: torch.device) -> None:
     """
     torch.manual_seed(0)
     block = TransformerBlock(8, heads=2).to(device)
+    nn.init.normal_(block.norm1.weight)  # or all norms would be alike
+    nn.init.normal_(block.norm2.bias)
     x = torch.randn(1, 5, 8, device=device, requires_grad=True)
     y = block(x)  # (1, time, width)
     count = count_parameters(block)
@@ -1577,15 +1570,13 @@ def transformer_block_sees_only_the_past(device: torch.device) -> None:
     layer = nn.TransformerEncoderLayer(
         8, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True, device=device
     )
-    nn.init.normal_(block.norm1.weight)  # or all norms would be alike
-    nn.init.normal_(block.norm2.bias)
-    numbers = nn.utils.parameters_to_vector(block.parameters())
     # Both have their parameters in the same order.
+    numbers = nn.utils.parameters_to_vector(block.parameters())
     nn.utils.vector_to_parameters(numbers, layer.parameters())
     future = torch.ones(5, 5, dtype=torch.bool, device=device).triu(1)
-    y = block(x)
     expected = layer(x, src_mask=future)  # true hides a key
     assert_close(y, expected, rtol=1e-4, atol=1e-4)
+    assert block(x[:0]).shape == layer(x[:0], src_mask=future).shape
 
     print("does output t (row) depend on input s (column)?")
     for t in range(5):
@@ -1628,12 +1619,12 @@ def characters_become_numbers_and_windows(device: torch.device) -> None:
     """Each character gets a number; targets are the inputs, one later."""
     text = read_text()
     vocabulary = sorted(set(text))
-    tokens = encode(text, vocabulary).to(device)
+    tokens = encode(text[:9999], vocabulary).to(device)
     print(f"{len(text):,} characters, {len(vocabulary)} different ones")
     print("text[:9]   =", repr(text[:9]))
     print("tokens[:9] =", tokens[:9].tolist(), "its places in the vocabulary")
-    assert decode(tokens, vocabulary) == text
-    assert tokens.unique().tolist() == list(range(len(vocabulary)))
+    assert decode(tokens, vocabulary) == text[:9999]
+    assert 0 <= tokens.min() <= tokens.max() < len(vocabulary)
 
     torch.manual_seed(0)
     inputs, targets = random_windows(tokens, batch_size=3, context=8)
@@ -1797,12 +1788,11 @@ def train_language_model(
 def text_loss(model: nn.Module, tokens: Tensor) -> float:
     """Return the mean loss on the first 100 windows of `tokens`."""
     windows = tokens[: 100 * (model.context + 1)].view(100, -1)
+    targets = windows[:, 1:].flatten()
     model.eval()
     with torch.no_grad():
-        logits = model(windows[:, :-1])
-    return F.cross_entropy(
-        logits.flatten(0, 1), windows[:, 1:].flatten()
-    ).item()
+        logits = model(windows[:, :-1]).flatten(0, 1)
+    return F.cross_entropy(logits, targets).item()
 
 
 def language_model_learns_to_write(
@@ -1827,23 +1817,18 @@ def language_model_learns_to_write(
     torch.manual_seed(0)
     model = LanguageModel(len(vocabulary)).to(device)
     before = text_loss(model, held_out)
+    uniform = math.log(len(vocabulary))
+    print(f"log({len(vocabulary)}) = {uniform:.2f}; frequencies {entropy:.2f}")
+    print(f"held-out loss before training {before:.2f}")
+    assert_close(before, uniform, rtol=0.03, atol=0)
+    assert 3 < entropy < 3.3
 
     start = time.perf_counter()
     train_language_model(model, training, steps, lr=0.02, amp=amp)
     seconds = time.perf_counter() - start
     after = text_loss(model, held_out)
-    print(f"{steps} steps of 16 * 64 characters in {seconds:.0f} s")
-    print(
-        f"held-out loss: {before:.2f} before, log({len(vocabulary)}) =", end=""
-    )
-    print(f" {math.log(len(vocabulary)):.2f}; by frequencies {entropy:.2f}")
-    print(
-        f"after: {after:.2f}, on training text {text_loss(model, training):.2f}"
-    )
-    assert_close(before, math.log(len(vocabulary)), rtol=0.03, atol=0)
-    assert 3 < entropy < 3.3
+    print(f"held-out loss after {steps} steps {after:.2f}; {seconds:.0f} s")
     assert after < loss_below < entropy
-
     prompt = encode("The ", vocabulary)[None].to(device)
     written = write(model, prompt, count, temperature=0.6, seed=0)[0]
     print(textwrap.fill(decode(written, vocabulary), 78))
@@ -2096,12 +2081,12 @@ def multi_label_heads_use_a_sigmoid_each(device: torch.device) -> None:
 
 # %%
 def note_shape(
-    shapes: dict, name: str, module: nn.Module, inputs: tuple, output: object
+    shapes: dict, module: nn.Module, inputs: tuple, output: object
 ) -> None:
     """Keep the shape of a module's output, or of the first of several."""
     while isinstance(output, tuple | list):
         output = output[0]
-    shapes[name] = tuple(output.shape)
+    shapes[module] = tuple(output.shape)
 
 
 def summarize(model: nn.Module, *inputs: Tensor) -> tuple[list, int]:
@@ -2114,9 +2099,9 @@ def summarize(model: nn.Module, *inputs: Tensor) -> tuple[list, int]:
     shapes = {}
     modes = []
     handles = []
-    for name, module in model.named_modules():
+    note = functools.partial(note_shape, shapes)
+    for module in model.modules():
         modes.append((module, module.training))
-        note = functools.partial(note_shape, shapes, name)
         handles.append(module.register_forward_hook(note))
     try:
         model.eval()  # or BatchNorm would move its running statistics
@@ -2135,7 +2120,7 @@ def summarize(model: nn.Module, *inputs: Tensor) -> tuple[list, int]:
             if parameter not in seen:
                 own += parameter.numel()
                 seen.add(parameter)
-        rows.append((name, type(module).__name__, shapes.get(name), own))
+        rows.append((name, type(module).__name__, shapes.get(module), own))
     return rows, counter.get_total_flops()
 
 
@@ -2421,12 +2406,12 @@ def mistakes_in_networks_that_cannot_learn() -> None:
     1/2 for each input, an error of 1/4.
     """
     torch.manual_seed(0)
+    right = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+    right_loss = fit_exclusive_or(right)
     wrong = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
     for parameter in wrong.parameters():
         nn.init.constant_(parameter, 0.5)
-    right = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
     fit_exclusive_or(wrong)
-    assert fit_exclusive_or(right) < 0.1
     print("2 of 4 units, started at 0.5: ", rounded(wrong[0].weight[:2], 2))
     print("right: started at random:     ", rounded(right[0].weight[:2], 2))
     assert (wrong[0].weight[0] - 0.5).abs().max() > 0.01  # they did move
@@ -2434,9 +2419,7 @@ def mistakes_in_networks_that_cannot_learn() -> None:
     assert (right[0].weight[0] - right[0].weight[1]).abs().max() > 0.1
 
     wrong = nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 1))
-    right = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
     wrong_loss = fit_exclusive_or(wrong)
-    right_loss = fit_exclusive_or(right)
     print(f"Linear, Linear:              error {wrong_loss:.4f}")
     print(f"right: Linear, Tanh, Linear: error {right_loss:.4f}")
     assert_close(wrong_loss, 1 / 4, rtol=0.02, atol=0)
@@ -2741,7 +2724,7 @@ def main() -> None:
                 **here,
                 **draw,
                 "count": 500 if tiny else 2000,
-                "steps": 40 if tiny else 200,
+                "steps": 30 if tiny else 200,
             },
         },
         "Sequences": {
@@ -2764,7 +2747,7 @@ def main() -> None:
                 **here,
                 "steps": 20 if tiny else 1000,
                 "loss_below": 3.0 if tiny else 1.75,
-                "count": 80 if tiny else 300,
+                "count": 20 if tiny else 300,
                 "amp": args.amp,
             },
         },
