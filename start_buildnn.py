@@ -990,12 +990,13 @@ def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
     is the product of all strides before that layer.
     """
     layers = nn.Sequential(
+        nn.Conv2d(1, 1, kernel_size=5, stride=2),
         nn.Conv2d(1, 1, kernel_size=3, stride=2),
-        nn.Conv2d(1, 1, kernel_size=3),
         nn.Conv2d(1, 1, kernel_size=3, dilation=2),
     )
     figure, panels = plt.subplots(1, 3, figsize=(7, 2.5), layout="constrained")
-    print("kernel 3; side of the receptive field by formula, by gradient")
+    print("kernels 5, 3, 3, strides 2, 2, 1, dilations 1, 1, 2")
+    print("side of the receptive field by formula, by gradient")
     for count in range(1, 4):
         paths = paths_to_one_output(layers[:count])
         side = paths.any(dim=1).sum().item()  # rows with a path
@@ -1004,7 +1005,7 @@ def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
         panels[count - 1].imshow(paths.tolist())
         panels[count - 1].set_title(f"after layer {count}: {side} x {side}")
         panels[count - 1].axis("off")
-    assert side == 1 + 2 + 2 * 2 + 2 * 2 * 2
+    assert side == 1 + 4 + 2 * 2 + 2 * 2 * 4
     save_figure(figure, "buildnn_receptive_field", figures)
 
 
