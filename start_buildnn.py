@@ -86,12 +86,14 @@ def a_module_registers_its_layers(device: torch.device) -> nn.Module:
     images = torch.rand(3, 28, 28, device=device)
     logits = model(images)
     print("images", tuple(images.shape), "-> logits", tuple(logits.shape))
-    # The same without the class, from the parameters alone.
-    hidden = images.reshape(3, 784) @ model.hidden.weight.T + model.hidden.bias
-    hidden = hidden.clamp(min=0)
+    assert logits.shape == (3, 10)
+    # The same without the class. Flatten joins all dimensions but the first,
+    # the batch: without the 1 `flatten` would join that as well.
+    x = images.flatten(1)
+    assert torch.equal(model.flatten(images), x)
+    hidden = (x @ model.hidden.weight.T + model.hidden.bias).clamp(min=0)
     expected = hidden @ model.output.weight.T + model.output.bias
     assert_close(logits, expected, rtol=1e-4, atol=1e-4)
-    assert logits.shape == (3, 10)
     return model
 
 
@@ -155,21 +157,6 @@ def linear_is_a_weighted_sum(device: torch.device) -> None:
     x = torch.randn(5, 4, 3, device=device)  # any dimensions before the last
     assert_close(hand(x), layer(x))
     assert hand(x[:0]).shape == layer(x[:0]).shape == (0, 4, 2)
-
-
-# %%
-def flatten_keeps_the_batch_dimension(device: torch.device) -> None:
-    """`nn.Flatten` joins all dimensions but the first, the batch."""
-    images = torch.arange(8, device=device).view(2, 2, 2)
-    y = nn.Flatten()(images)  # (2, 4)
-    print("images  ", images.tolist())
-    print("Flatten ", y.tolist())
-    assert y.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert torch.equal(images.flatten(1), y)  # inside a `forward`
-
-    # Without a number `flatten` joins the batch as well: one long row.
-    print("images.flatten()  ", tuple(images.flatten().shape))
-    assert images.flatten().shape == (8,)
 
 
 # %%
@@ -2177,31 +2164,6 @@ def summary_counts_parameters_and_flops(device: torch.device) -> None:
 
 
 # %%
-def a_model_on_meta_has_shapes_and_no_memory(device: torch.device) -> None:
-    """Build on `meta` first; then a file's tensors take their places."""
-    with torch.device("meta"):
-        giant = nn.Linear(100_000, 100_000)
-        y = giant(torch.empty(32, 100_000))
-    gigabytes = sum(p.nbytes for p in giant.parameters()) / 1e9
-    print(f"{gigabytes:.1f} GB of weights on meta, output {tuple(y.shape)}")
-    assert_close(gigabytes, 4 * (100_000**2 + 100_000) / 1e9)
-    assert y.shape == (32, 100_000)
-
-    trained = nn.Linear(4, 3).to(device)
-    with torch.device("meta"):
-        model = nn.Linear(4, 3)  # no time spent on weights to be replaced
-    with caught(NotImplementedError, "Cannot copy out of meta tensor"):
-        model.to(device)
-    model.load_state_dict(trained.state_dict(), assign=True)  # right: in place
-    x = torch.randn(2, 4, device=device)
-    assert torch.equal(model(x), trained(x))
-    # No copy was made: both models share their memory.
-    nn.init.zeros_(trained.weight)
-    print("the other model set to 0; this one:", model.weight.unique().tolist())
-    assert not model.weight.any()
-
-
-# %%
 def reset_and_list_nan(model: nn.Module) -> list[str]:
     """Fill `model` with nan, reset each layer, and list what is still nan."""
     for parameter in model.parameters():
@@ -2216,27 +2178,39 @@ def reset_and_list_nan(model: nn.Module) -> list[str]:
     return missed
 
 
-def reset_parameters_may_forget_some(device: torch.device) -> None:
-    """After `to_empty` fill with nan, reset, and see what is still nan.
+def a_model_on_meta_has_shapes_and_no_memory(device: torch.device) -> None:
+    """Build on `meta`; then assign a file's tensors, or empty and reset.
 
-    `reset_parameters` is a custom of torch's layers, not a rule. What has no
-    such method keeps what was in the memory.
+    `to_empty` gives memory with whatever was in it. Filled with nan it shows
+    what a reset forgets: `reset_parameters` is a custom of torch's layers, not
+    a rule.
     """
     with torch.device("meta"):
-        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        giant = nn.Linear(100_000, 100_000)
+        y = giant(torch.empty(32, 100_000))
+        model = nn.Linear(4, 3)  # no time spent on weights to be replaced
         attention = nn.MultiheadAttention(4, num_heads=2)
-    model.to_empty(device=device)  # memory, with whatever was in it
-    attention.to_empty(device=device)
-    missed = reset_and_list_nan(model)
-    print("Linear, BatchNorm1d: still nan", missed)
-    assert missed == []
-    assert model[1].running_mean.tolist() == [0, 0, 0, 0]
+    gigabytes = sum(p.nbytes for p in giant.parameters()) / 1e9
+    print(f"{gigabytes:.1f} GB of weights on meta, output {tuple(y.shape)}")
+    assert_close(gigabytes, 4 * (100_000**2 + 100_000) / 1e9)
+    assert y.shape == (32, 100_000)
 
-    # Its own method is called _reset_parameters.
+    trained = nn.Linear(4, 3).to(device)
+    with caught(NotImplementedError, "Cannot copy out of meta tensor"):
+        model.to(device)
+    model.load_state_dict(trained.state_dict(), assign=True)  # right: in place
+    # No copy was made: both models share their memory.
+    nn.init.zeros_(trained.weight)
+    print("the other model set to 0; this one:", model.weight.unique().tolist())
+    assert not model.weight.any()
+
+    print("after a reset still nan: Linear", reset_and_list_nan(model))
+    assert reset_and_list_nan(model) == []
+    attention.to_empty(device=device)
     missed = reset_and_list_nan(attention)
-    print("MultiheadAttention: still nan", missed)
+    print("MultiheadAttention", missed)
     assert missed == ["in_proj_weight", "in_proj_bias"]
-    attention._reset_parameters()
+    attention._reset_parameters()  # its own method is called so
     assert attention.in_proj_weight.isfinite().all()
     assert not attention.in_proj_bias.any()
 
@@ -2690,7 +2664,6 @@ def main() -> None:
             a_module_registers_its_layers: here,
             calling_the_model_runs_its_hooks: here,
             linear_is_a_weighted_sum: here,
-            flatten_keeps_the_batch_dimension: here,
             sequential_feeds_each_layer_to_the_next: here,
             parameters_learn_and_buffers_are_carried: {},
             module_list_registers_what_it_holds: here,
@@ -2761,7 +2734,6 @@ def main() -> None:
             multi_label_heads_use_a_sigmoid_each: here,
             summary_counts_parameters_and_flops: here,
             a_model_on_meta_has_shapes_and_no_memory: here,
-            reset_parameters_may_forget_some: here,
         },
         "Mistakes": {
             mistakes_in_a_module_class_that_stop: {},
