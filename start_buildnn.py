@@ -78,21 +78,22 @@ def a_module_registers_its_layers(device: torch.device) -> nn.Module:
     torch.manual_seed(0)
     model = Network().to(device)
     print(model)
-    names = [name for name, _ in model.named_modules()]
+    names = list(dict(model.named_modules()))
     print("names of all modules, '' is the model:", names)
     assert names == ["", "flatten", "hidden", "output"]
-    assert model.get_submodule("hidden") is model.hidden
     assert count_parameters(model) == 784 * 20 + 20 + 20 * 10 + 10
 
     images = torch.rand(3, 28, 28, device=device)
     logits = model(images)
     print("images", tuple(images.shape), "-> logits", tuple(logits.shape))
-    # The same without the class, from the parameters alone.
-    hidden = images.reshape(3, 784) @ model.hidden.weight.T + model.hidden.bias
-    hidden = hidden.clamp(min=0)
+    assert logits.shape == (3, 10)
+    # The same without the class. Flatten joins all dimensions but the first,
+    # the batch: without the 1 `flatten` would join that as well.
+    x = images.flatten(1)
+    assert torch.equal(model.flatten(images), x)
+    hidden = (x @ model.hidden.weight.T + model.hidden.bias).clamp(min=0)
     expected = hidden @ model.output.weight.T + model.output.bias
     assert_close(logits, expected, rtol=1e-4, atol=1e-4)
-    assert logits.shape == (3, 10)
     return model
 
 
@@ -106,7 +107,7 @@ def calling_the_model_runs_its_hooks(device: torch.device) -> None:
     layer = nn.Linear(4, 3).to(device)
     x = torch.rand(2, 4, device=device)
     shapes = []  # of what the layer gives
-    handle = layer.register_forward_hook(
+    layer.register_forward_hook(
         lambda module, inputs, output: shapes.append(tuple(output.shape))
     )
     y = layer.forward(x)
@@ -115,11 +116,6 @@ def calling_the_model_runs_its_hooks(device: torch.device) -> None:
 
     assert torch.equal(layer(x), y)
     print("after layer(x):         shapes =", shapes)
-    assert shapes == [(2, 3)]
-
-    handle.remove()
-    assert torch.equal(layer(x), y)
-    print("removed, layer(x):      shapes =", shapes)
     assert shapes == [(2, 3)]
 
 
@@ -159,43 +155,12 @@ def linear_is_a_weighted_sum(device: torch.device) -> None:
     assert hand.weight.abs().max() <= 3**-0.5
     hand.load_state_dict(layer.state_dict())  # so names and shapes agree
     x = torch.randn(5, 4, 3, device=device)  # any dimensions before the last
-    assert_close(hand(x), layer(x))
+    x[2, 1, 0] = math.nan  # nan in both outputs of that row, and in no other
+    assert_close(hand(x), layer(x), equal_nan=True)
     assert hand(x[:0]).shape == layer(x[:0]).shape == (0, 4, 2)
 
 
 # %%
-def flatten_keeps_the_batch_dimension(device: torch.device) -> None:
-    """`nn.Flatten` joins all dimensions but the first, the batch."""
-    images = torch.arange(8, device=device).view(2, 2, 2)
-    y = nn.Flatten()(images)  # (2, 4)
-    print("images  ", images.tolist())
-    print("Flatten ", y.tolist())
-    assert y.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert torch.equal(images.reshape(2, -1), y)  # -1: whatever is left
-    assert torch.equal(images.flatten(1), y)  # inside a `forward`
-
-    # Without a number `flatten` joins the batch as well: one long row.
-    print("images.flatten()  ", tuple(images.flatten().shape))
-    print("images.flatten(1) ", tuple(images.flatten(1).shape))
-    assert images.flatten().shape == (8,)
-    assert torch.equal(nn.Unflatten(1, (2, 2))(y), images)  # the way back
-
-
-# %%
-class HandSequential(nn.Module):
-    """The output of each layer is the input of the next one."""
-
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output of the last layer."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-
 def sequential_feeds_each_layer_to_the_next(device: torch.device) -> None:
     """Sequential is a loop over layers; one that stands twice runs twice.
 
@@ -209,7 +174,10 @@ def sequential_feeds_each_layer_to_the_next(device: torch.device) -> None:
     print("Sequential(double, double)(3) =", twice(x).item())
     assert nn.Sequential(double)(x) == 6
     assert twice(x) == 12
-    assert HandSequential(double, double)(x) == 12
+    y = x
+    for layer in twice:  # the same by hand
+        y = layer(y)
+    assert y == 12
 
     # It runs twice, but it is one module with one parameter.
     print("len(twice) =", len(twice), " parameters:", count_parameters(twice))
@@ -228,13 +196,11 @@ class Standardize(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor([1.0, 2.0]))
         self.register_buffer("mean", torch.tensor([5.0, 6.0]))
-        # One that is cheap to make again need not be saved.
-        self.register_buffer("ones", torch.ones(2), persistent=False)
         self.plain = torch.ones(2)  # an attribute, unknown to the module
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, 2)."""
-        return (x - self.mean) * self.scale * self.ones
+        return (x - self.mean) * self.scale
 
 
 def parameters_learn_and_buffers_are_carried() -> None:
@@ -245,16 +211,14 @@ def parameters_learn_and_buffers_are_carried() -> None:
     """
     model = Standardize()
     parameters = list(dict(model.named_parameters()))
-    buffers = list(dict(model.named_buffers()))
     saved = list(model.state_dict())
-    print("parameters", parameters, " buffers", buffers, " saved", saved)
+    print("parameters", parameters, " saved", saved)
     assert parameters == ["scale"]  # what an optimizer is given
-    assert buffers == ["mean", "ones"]
     assert saved == ["scale", "mean"]
 
     model(torch.tensor([[7.0, 9.0]])).sum().backward()
-    print("scale.grad =", model.scale.grad.tolist(), " mean.grad =", end=" ")
-    print(model.mean.grad)
+    print("scale.grad =", model.scale.grad.tolist())
+    print("mean.grad  =", model.mean.grad)
     assert model.scale.grad.tolist() == [7 - 5, 9 - 6]
     assert model.mean.grad is None
 
@@ -263,7 +227,6 @@ def parameters_learn_and_buffers_are_carried() -> None:
     print(f"mean on {model.mean.device}, plain on {model.plain.device}")
     assert model.scale.is_meta
     assert model.mean.is_meta
-    assert model.ones.is_meta
     assert not model.plain.is_meta
 
 
@@ -276,48 +239,32 @@ class PlainList(nn.Module):
         self.layers = [nn.Linear(4, 3), nn.Linear(3, 2)]
 
 
-class Choice(nn.Module):
-    """Layers in a list, and activations to choose from, in a dict."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(4, 3), nn.Linear(3, 2)])
-        choices = {"relu": nn.ReLU(), "tanh": nn.Tanh()}
-        self.activations = nn.ModuleDict(choices)
-
-    def forward(self, x: Tensor, activation: str) -> Tensor:
-        """Return (batch, 2) for x (batch, 4)."""
-        x = self.activations[activation](self.layers[0](x))
-        return self.layers[1](x)
-
-
 def module_list_registers_what_it_holds(device: torch.device) -> None:
     """Layers in a plain list are neither trained, nor moved, nor saved.
 
-    Two layers have 4 * 3 + 3 and 3 * 2 + 2 numbers: 23 in all.
+    Two layers have 4 * 3 + 3 and 3 * 2 + 2 numbers: 23 in all. For layers with
+    names there is `nn.ModuleDict`.
     """
     plain = PlainList().to("meta")  # it stands for a GPU
-    model = Choice().to(device)
     print("list:       parameters", count_parameters(plain), end="")
     print(", tensors saved", len(plain.state_dict()), end=", ")
     print("after to('meta') on", plain.layers[0].weight.device)
-    print("ModuleList: parameters", count_parameters(model), end="")
-    print(", tensors saved", len(model.state_dict()))
-    assert not plain.layers[0].weight.is_meta
     assert count_parameters(plain) == 0
     assert len(plain.state_dict()) == 0
-    assert count_parameters(model) == 4 * 3 + 3 + 3 * 2 + 2 == 23
-    assert len(model.state_dict()) == 4
+    assert not plain.layers[0].weight.is_meta
 
-    # They hold layers and leave the calls to you; Sequential has a forward.
+    layers = nn.ModuleList([nn.Linear(4, 3), nn.Linear(3, 2)]).to(device)
+    print("ModuleList: parameters", count_parameters(layers), end="")
+    print(", tensors saved", len(layers.state_dict()))
+    assert count_parameters(layers) == 4 * 3 + 3 + 3 * 2 + 2
+    assert len(layers.state_dict()) == 4
+
+    # It holds layers and leaves the calls to you; Sequential has a forward.
     x = torch.randn(5, 4, device=device)
-    first, last = model.layers
-    assert_close(model(x, "tanh"), last(first(x).tanh()))
-    assert_close(model(x, "relu"), last(first(x).relu()))
     with caught(NotImplementedError, 'missing the required "forward"'):
-        model.layers(x)
-    y = nn.Sequential(*model.layers)(x)  # right: it calls them in turn
-    assert_close(y, last(first(x)))
+        layers(x)
+    y = nn.Sequential(*layers)(x)  # right: it calls them in turn
+    assert_close(y, layers[1](layers[0](x)))
 
 
 # %%
@@ -346,21 +293,16 @@ def eval_mode_changes_dropout_and_some_norms() -> None:
     rrelu = same_in_both_modes(nn.RReLU(), x)  # a random slope below 0
     linear = same_in_both_modes(nn.Linear(6, 2), x)
     layer_norm = same_in_both_modes(nn.LayerNorm(6), x)
-    group_norm = same_in_both_modes(nn.GroupNorm(3, 3), x)
     print("the same output in training and in eval mode:")
     print("Dropout", dropout, " BatchNorm1d", batch_norm, " RReLU", rrelu)
     print("InstanceNorm1d(track_running_stats=True)", instance_norm)
-    print("Linear", linear, " LayerNorm", layer_norm, " GroupNorm", group_norm)
+    print("Linear", linear, " LayerNorm", layer_norm)
     assert not dropout
     assert not batch_norm
     assert not instance_norm
     assert not rrelu
     assert linear
     assert layer_norm
-    assert group_norm
-    # A layer made of others obeys through them: here through its dropout.
-    block = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.5, batch_first=True)
-    assert not same_in_both_modes(block, x)
 
 
 # %%
@@ -374,10 +316,6 @@ def parameter_counts_follow_formulas() -> None:
     convolution = count_parameters(nn.Conv2d(3, 16, kernel_size=5))
     print(f"Conv2d(3, 16, 5)          {16 * 3 * 5 * 5 + 16 = }")
     assert convolution == 16 * 3 * 5 * 5 + 16
-    # With 4 groups an output sees a fourth of the inputs.
-    grouped = count_parameters(nn.Conv2d(8, 16, kernel_size=3, groups=4))
-    print(f"Conv2d(8, 16, 3) 4 groups {16 * 8 // 4 * 3 * 3 + 16 = }")
-    assert grouped == 16 * 8 // 4 * 3 * 3 + 16
     norm = count_parameters(nn.BatchNorm2d(16))  # a scale and a shift each
     print(f"BatchNorm2d(16)           {2 * 16 = }")
     assert norm == 2 * 16
@@ -388,10 +326,7 @@ def parameter_counts_follow_formulas() -> None:
     attention = count_parameters(nn.MultiheadAttention(32, num_heads=4))
     print(f"MultiheadAttention(32, 4) {4 * (32 * 32 + 32) = }")
     assert attention == 4 * (32 * 32 + 32)
-    # A Linear from the input and one from the state, for 3 and 4 vectors.
-    gru = count_parameters(nn.GRU(10, 20))
-    print(f"GRU(10, 20)               {3 * 20 * (10 + 20 + 1 + 1) = }")
-    assert gru == 3 * 20 * (10 + 20 + 1 + 1)
+    # A Linear from the input and one from the state, for 4 vectors; GRU: 3.
     lstm = count_parameters(nn.LSTM(10, 20))
     print(f"LSTM(10, 20)              {4 * 20 * (10 + 20 + 1 + 1) = }")
     assert lstm == 4 * 20 * (10 + 20 + 1 + 1)
@@ -418,20 +353,12 @@ def state_dict_saves_names_and_tensors(device: torch.device) -> None:
     assert state["1.weight"].device.type == "cpu"
     loaded = nn.Sequential(nn.ReLU(), nn.Linear(4, 3))  # new random weights
     x = torch.randn(2, 4)
-    assert not torch.allclose(loaded(x), model(x.to(device)).cpu(), atol=0.01)
+    y = model(x.to(device)).cpu()
+    assert not torch.allclose(loaded(x), y, atol=0.01)
     print("load_state_dict:", loaded.load_state_dict(state))
-    print("model(x)[0]  ", rounded(model(x.to(device))[0]))
+    print("model(x)[0]  ", rounded(y[0]))
     print("loaded(x)[0] ", rounded(loaded(x)[0]))
-    assert_close(loaded(x), model(x.to(device)).cpu(), rtol=1e-4, atol=1e-4)
-
-    # A state_dict is no copy: it shows the weights as they are now.
-    state = model.state_dict()
-    copied = copy.deepcopy(model.state_dict())
-    nn.init.zeros_(model[1].bias)
-    print("the model's bias set to 0: state_dict()", rounded(state["1.bias"]))
-    print("its deepcopy, made before:", rounded(copied["1.bias"]))
-    assert not state["1.bias"].any()
-    assert copied["1.bias"].all()
+    assert_close(loaded(x), y, rtol=1e-4, atol=1e-4)
 
 
 # %%
@@ -480,9 +407,6 @@ def export_saves_a_model_without_its_class() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 3), nn.ReLU())
     two = torch.rand(2, 3, 2)
     five = torch.rand(5, 3, 2)
-
-    fixed = torch.export.export(model, (two,)).module()
-    assert_close(fixed(two), model(two))
     batch = torch.export.Dim("batch")
     shapes = ({0: batch},)  # dimension 0 of the first input may vary
     program = torch.export.export(model, (two,), dynamic_shapes=shapes)
@@ -490,6 +414,9 @@ def export_saves_a_model_without_its_class() -> None:
     torch.export.save(program, file)
     file.seek(0)
     loaded = torch.export.load(file).module()
+    assert not isinstance(loaded, nn.Sequential)
+
+    fixed = torch.export.export(model, (two,)).module()
     print("exported with a batch of 2, then called with a batch of 5")
     # AssertionError; RuntimeError, "to be equal to 2", in older versions.
     with caught(Exception, " 2"):
@@ -497,9 +424,8 @@ def export_saves_a_model_without_its_class() -> None:
     y = loaded(five)  # right: exported with Dim("batch")
     print("model(five)[0] ", rounded(model(five)[0]))
     print("loaded(five)[0]", rounded(y[0]))
-    assert not isinstance(loaded, nn.Sequential)
     assert_close(y, model(five))
-    assert y.shape == (5, 3)
+    assert_close(fixed(two), model(two))
 
 
 # %% [markdown]
@@ -522,8 +448,6 @@ def the_last_layer_gives_logits(device: torch.device) -> None:
     print("logits            ", logits.tolist())
     print("softmax(dim=1)    ", rounded(probabilities))
     assert_close(probabilities, logits.exp() / logits.exp().sum())
-    # Differences count, so the largest may be taken off: exp(100) is inf.
-    assert_close((logits + 100).softmax(dim=1), probabilities)
     # argmax is the same before and after: to predict needs no softmax.
     print("argmax(dim=1)     ", logits.argmax(dim=1).tolist())
     assert logits.argmax(dim=1) == probabilities.argmax(dim=1) == 0
@@ -532,62 +456,54 @@ def the_last_layer_gives_logits(device: torch.device) -> None:
     print("gradient, label 2 ", rounded(logits.grad))
     one_hot = torch.tensor([[0.0, 0.0, 1.0]], device=device)
     assert_close(logits.grad, (probabilities - one_hot).detach())
-    assert logits.grad[0, 2] < -0.9  # a step down raises the logit of label 2
 
     logits.grad = None
     F.cross_entropy(logits.relu(), label).backward()
     print("after a ReLU      ", rounded(logits.grad))
     # A logit below 0 gets no gradient: nothing here raises that of label 2.
     assert logits.grad[0, 0] > 0.7
-    assert logits.grad[0, 1] == 0
-    assert logits.grad[0, 2] == 0
+    assert not logits.grad[0, 1:].any()
 
 
 # %%
 def activations_bend_a_straight_line(device: torch.device) -> None:
-    """An activation maps each number by itself; here are five formulas.
+    """An activation maps each number by itself; here are four formulas.
 
     erf is the error function: (1 + erf(x / sqrt 2)) / 2 is the probability
     that a standard normal number is below x.
     """
-    numbers = [-100.0, -0.5, 0.0, 1.0, 3.0, 100.0, math.nan]
+    numbers = [-100.0, -0.5, 0.0, 1.0, 100.0, math.nan]
     x = torch.tensor(numbers, device=device)
     relu = torch.where(x < 0, 0.0, x)  # this way round nan stays nan
-    leaky = torch.where(x < 0, 0.01 * x, x)
     # (e^x - e^-x) / (e^x + e^-x), but e^100 is inf, and inf / inf is nan.
     tanh = 2 / (1 + (-2 * x).exp()) - 1
     silu = x / (1 + (-x).exp())  # x times sigmoid(x)
     gelu = x * (1 + (x / math.sqrt(2)).erf()) / 2
-    print("x         ", rounded(x))
-    print("ReLU      ", rounded(relu))
-    print("LeakyReLU ", rounded(leaky))
-    print("Tanh      ", rounded(tanh))
-    print("SiLU      ", rounded(silu))
-    print("GELU      ", rounded(gelu))
+    print("x    ", rounded(x))
+    print("ReLU ", rounded(relu))
+    print("Tanh ", rounded(tanh))
+    print("SiLU ", rounded(silu))
+    print("GELU ", rounded(gelu))
     assert_close(relu, nn.ReLU()(x), equal_nan=True)
-    assert_close(leaky, nn.LeakyReLU(0.01)(x), equal_nan=True)
     assert_close(tanh, nn.Tanh()(x), equal_nan=True)
     assert_close(silu, nn.SiLU()(x), equal_nan=True)
     assert_close(gelu, nn.GELU()(x), equal_nan=True)
-    assert relu[:6].tolist() == [0, 0, 0, 1, 3, 100]
-    assert relu[6].isnan()
+    assert relu[:5].tolist() == [0, 0, 0, 1, 100]
 
 
 # %%
-def deviations(std: float, depth: int, width: int) -> list[float]:
-    """Return the standard deviation after each layer with weights of `std`."""
+def deviations(std: float, width: int) -> list[float]:
+    """Return the standard deviation after each of 20 layers."""
     x = torch.randn(64, width)
     found = []
-    for _ in range(depth):
+    for _ in range(20):
         y = x @ (std * torch.randn(width, width))  # (64, width)
         found.append(y.std().item())
         x = y.relu()
     return found
 
 
-def he_initialization_keeps_the_signal(
-    figures: Path, *, depth: int = 20, width: int = 256
-) -> None:
+def he_initialization_keeps_the_signal() -> None:
     """Small weights fade the signal, large ones explode it, He's keep it.
 
     With weights of deviation s a layer multiplies the mean square by
@@ -596,30 +512,22 @@ def he_initialization_keeps_the_signal(
     (Glorot & Bengio 2010): here it loses a factor sqrt(2) in each layer.
     """
     torch.manual_seed(0)
-    he = deviations((2 / width) ** 0.5, depth, width)
-    xavier = deviations((1 / width) ** 0.5, depth, width)
-    large = deviations(2 * (2 / width) ** 0.5, depth, width)
-    print(f"standard deviation after 1 layer, after {depth}, and by formula")
+    width = 256
+    he = deviations((2 / width) ** 0.5, width)
+    xavier = deviations((1 / width) ** 0.5, width)
+    large = deviations((8 / width) ** 0.5, width)
+    print("s^2               deviation after 1 layer, after 20, by formula")
     formula = 2**0.5  # before the first layer there is no ReLU
-    print(f"2 / width, He      {he[0]:8.3g} {he[-1]:8.3g} {formula:8.3g}")
+    print(f"2 / width, He      {he[0]:8.3g} {he[19]:8.3g} {formula:8.3g}")
     assert_close(he[0], formula, rtol=0.05, atol=0)
-    assert 0.5 < he[-1] / formula < 2
-    formula = 0.5 ** ((depth - 1) / 2)
-    print(
-        f"1 / width, Xavier  {xavier[0]:8.3g} {xavier[-1]:8.3g} {formula:8.3g}"
-    )
-    assert 0.5 < xavier[-1] / formula < 2
-    formula = 2**1.5 * 2 ** (depth - 1)
-    print(f"8 / width          {large[0]:8.3g} {large[-1]:8.3g} {formula:8.3g}")
-    assert 0.5 < large[-1] / formula < 2
-
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.semilogy(range(1, depth + 1), large, label="s = sqrt(8 / width)")
-    axes.semilogy(range(1, depth + 1), he, label="He: sqrt(2 / width)")
-    axes.semilogy(range(1, depth + 1), xavier, label="Xavier: sqrt(1 / width)")
-    axes.set(xlabel="layer", ylabel="standard deviation of its output")
-    axes.legend()
-    save_figure(figure, "buildnn_initialization", figures)
+    assert 0.5 < he[19] / formula < 2
+    formula = 0.5 ** (19 / 2)
+    print(f"1 / width, Xavier  {xavier[0]:8.3g} {xavier[19]:8.3g}", end="")
+    print(f" {formula:8.3g}")
+    assert 0.5 < xavier[19] / formula < 2
+    formula = 2**20.5  # sqrt(8), then 19 times 2
+    print(f"8 / width          {large[0]:8.3g} {large[19]:8.3g} {formula:8.3g}")
+    assert 0.5 < large[19] / formula < 2
 
 
 # %%
@@ -642,9 +550,7 @@ def apply_initializes_a_whole_model(device: torch.device) -> None:
     model.to(device)
     convolution = body[0]
     linear = model[2]
-    print(
-        "standard deviation of the weights of Conv2d(8, 50, 3), Linear(200, 60)"
-    )
+    print("deviation of the weights of Conv2d(8, 50, 3), Linear(200, 60)")
     print(f"torch:    {convolution.weight.std():.4f} {linear.weight.std():.4f}")
     model.apply(start_like_he)
     print(f"apply:    {convolution.weight.std():.4f} {linear.weight.std():.4f}")
@@ -661,7 +567,7 @@ def apply_initializes_a_whole_model(device: torch.device) -> None:
 class HandDropout(nn.Module):
     """In training each number is zeroed with probability p, others grow."""
 
-    def __init__(self, p=0.5):
+    def __init__(self, p):
         super().__init__()
         self.p = p
 
@@ -690,9 +596,7 @@ def dropout_zeroes_some_and_scales_the_rest() -> None:
     assert torch.equal(layer(x), y)
     zeros = (y == 0).sum().item()
     print("x: 10,000 ones. Dropout(0.2) in training mode:")
-    print(
-        f"zeroed: {zeros}, the others: {y.max().item()}, mean: {y.mean():.3f}"
-    )
+    print(f"zeroed {zeros}, the others {y.max().item()}, mean {y.mean():.3f}")
     assert 1800 < zeros < 2200
     assert y.unique().tolist() == [0, 1.25]  # 1 / (1 - 0.2)
     assert 0.97 < y.mean() < 1.03
@@ -702,10 +606,9 @@ def dropout_zeroes_some_and_scales_the_rest() -> None:
     print("in eval mode zeroed:", (layer(x) == 0).sum().item())
     assert torch.equal(layer(x), x)
     assert torch.equal(hand(x), x)
-    assert not HandDropout(1.0)(x).any()  # the largest rate: all are zero
-    assert not nn.Dropout(1.0)(x).any()
-    x[0] = math.nan
+    x[0] = math.nan  # the largest rate: all others are zero
     assert_close(HandDropout(1.0)(x), nn.Dropout(1.0)(x), equal_nan=True)
+    assert not HandDropout(1.0)(x)[1:].any()
 
 
 # %%
@@ -756,6 +659,7 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
     hand = HandBatchNorm2d(3).double()
     layer = nn.BatchNorm2d(3).double()
     x = 2 * torch.randn(8, 3, 4, 5, dtype=torch.float64) + 7
+    x.requires_grad_()  # as behind a layer that learns
     for _ in range(5):
         y = layer(x)
         assert_close(hand(x), y)
@@ -765,12 +669,11 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
     assert (y.var(dim=(0, 2, 3), correction=0) - 1).abs().max() < 1e-4
     print(f"running mean after 5 batches: {layer.running_mean.mean():.2f}")
     assert_close(layer.running_mean, x.mean(dim=(0, 2, 3)) * (1 - 0.9**5))
-    assert_close(hand.running_mean, layer.running_mean)
-    assert_close(hand.running_var, layer.running_var)
+    assert_close(hand.state_dict(), layer.state_dict())
+    assert not hand.running_mean.requires_grad  # or its graph would grow
 
     hand.eval()
-    layer.eval()
-    y = layer(x)
+    y = layer.eval()(x)
     print(f"eval mode:     mean {y.mean():.2f}, std {y.std():.2f}")
     assert_close(hand(x), y)
     assert 1.5 < y.mean() < 3  # the statistics lag behind
@@ -786,44 +689,28 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
 
 
 # %%
-class HandLayerNorm(nn.Module):
-    """Each sample gets mean 0 and variance 1, over its last dimension.
+def layer_norm_by_hand(x: Tensor) -> Tensor:
+    """Return x (..., width) with mean 0 and variance 1 for each sample.
 
-    Equal to torch's, as HandRMSNorm below, in float32 and float64; where x has
-    16 bits torch computes in float32.
+    Equal to a new LayerNorm, as the next one to a new RMSNorm, in float32 and
+    float64; where x has 16 bits torch computes in float32.
     """
-
-    def __init__(self, width, eps=1e-5):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.eps = eps  # so that equal numbers do not give 0 / 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x (..., width), normalized."""
-        centered = x - x.mean(-1, keepdim=True)
-        variance = centered.square().mean(-1, keepdim=True)
-        return centered / (variance + self.eps).sqrt() * self.weight + self.bias
+    centered = x - x.mean(-1, keepdim=True)
+    variance = centered.square().mean(-1, keepdim=True)
+    return centered / (variance + 1e-5).sqrt()  # eps: equal numbers, no 0 / 0
 
 
-class HandRMSNorm(nn.Module):
-    """LayerNorm without the mean: divided by the root of the mean square."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x (..., width), normalized."""
-        eps = torch.finfo(x.dtype).eps  # torch's, where none is given
-        square = x.square().mean(-1, keepdim=True)
-        return x / (square + eps).sqrt() * self.weight
+def rms_norm_by_hand(x: Tensor) -> Tensor:
+    """Return x (..., width) over the root of the mean square of a sample."""
+    eps = torch.finfo(x.dtype).eps  # torch's, where none is given
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
 
 
 def layer_norm_normalizes_each_sample(device: torch.device) -> None:
     """LayerNorm and RMSNorm look at one sample: no batch, no mode.
 
-    (1, 2, 6): mean 3, variance (4 + 1 + 9) / 3; mean square 41 / 3.
+    (1, 2, 6): mean 3, variance (4 + 1 + 9) / 3; mean square 41 / 3. RMSNorm
+    leaves out the mean. Both have weights that learn, at first 1.
     """
     x = torch.tensor([[1.0, 2.0, 6.0], [5.0, 5.0, 5.0]], device=device)
     layer_norm = nn.LayerNorm(3).to(device)
@@ -835,17 +722,14 @@ def layer_norm_normalizes_each_sample(device: torch.device) -> None:
     assert_close(layer_norm(x)[0], expected, rtol=1e-4, atol=1e-4)
     assert_close(rms_norm(x)[0], x[0] / (41 / 3) ** 0.5)
     assert not layer_norm(x)[1].any()  # all equal: nothing is left
-    assert_close(rms_norm(x)[1], torch.ones(3, device=device))
 
-    hand_layer = HandLayerNorm(3).to(device)
-    hand_rms = HandRMSNorm(3).to(device)
     x = torch.randn(4, 3, device=device)
-    x[0, 2] = math.nan
+    x[0, 2] = math.nan  # it takes its own sample along, and no other
     x[1] = 1e-4  # so small that eps counts
-    assert_close(hand_layer(x), layer_norm(x), equal_nan=True)
-    assert_close(hand_rms(x), rms_norm(x), equal_nan=True)
-    assert hand_layer(x)[0].isnan().all()
-    assert hand_layer(x[:0]).shape == layer_norm(x[:0]).shape == (0, 3)
+    assert_close(layer_norm_by_hand(x), layer_norm(x), equal_nan=True)
+    assert_close(rms_norm_by_hand(x), rms_norm(x), equal_nan=True)
+    assert layer_norm_by_hand(x[:0]).shape == layer_norm(x[:0]).shape
+    assert rms_norm_by_hand(x[:0]).shape == rms_norm(x[:0]).shape
 
 
 # %%
@@ -943,7 +827,8 @@ def residual_blocks_need_a_scale_to_train_at_depth(
 def convolve(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """Return what `layer` gives, by a loop over all places of the kernel.
 
-    For a layer with a bias, and without dilation or groups.
+    For a layer with a bias, with one stride and one padding for both sides,
+    and without dilation or groups.
     """
     height, width = layer.kernel_size
     stride = layer.stride[0]
@@ -978,21 +863,19 @@ def convolution_is_a_sliding_sum() -> None:
 
     torch.manual_seed(0)
     x = torch.randn(2, 3, 9, 8)  # (batch, channels, height, width)
-    plain = nn.Conv2d(3, 4, kernel_size=(3, 2))
-    strided = nn.Conv2d(3, 4, kernel_size=3, stride=2, padding=1)
-    print("x (2, 3, 9, 8), kernel 3 x 2:", tuple(plain(x).shape))
-    print("kernel 3, stride 2, padding 1:", tuple(strided(x).shape))
-    assert plain(x).shape == (2, 4, 7, 7)
-    assert strided(x).shape == (2, 4, 5, 4)
-    assert_close(convolve(x, plain), plain(x), rtol=1e-4, atol=1e-5)
-    assert_close(convolve(x, strided), strided(x), rtol=1e-4, atol=1e-5)
-    assert convolve(x[:0], plain).shape == plain(x[:0]).shape == (0, 4, 7, 7)
+    x[0, 0, 0, 0] = math.nan  # it stays in the places that see it
+    layer = nn.Conv2d(3, 4, kernel_size=(3, 2), stride=2, padding=1)
+    y = layer(x)
+    print("x (2, 3, 9, 8), kernel 3 x 2, stride 2, padding 1:", tuple(y.shape))
+    assert y.shape == (2, 4, 5, 5)
+    assert_close(convolve(x, layer), y, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert convolve(x[:0], layer).shape == layer(x[:0]).shape == (0, 4, 5, 5)
 
     # A 1 x 1 kernel is a Linear layer at every pixel.
     point = nn.Conv2d(3, 4, kernel_size=1)
-    pixels = x.movedim(1, 3)  # (batch, height, width, channels)
-    mixed = F.linear(pixels, point.weight[:, :, 0, 0], point.bias)
-    assert_close(point(x), mixed.movedim(3, 1), rtol=1e-4, atol=1e-5)
+    x = torch.randn(2, 3, 9, 8).movedim(1, 3)  # (batch, height, width, 3)
+    mixed = F.linear(x, point.weight[:, :, 0, 0], point.bias)
+    assert_close(point(x.movedim(3, 1)).movedim(1, 3), mixed)
 
 
 # %%
@@ -1012,28 +895,21 @@ def convolution_output_size_is_a_formula() -> None:
     """
     tried = 0
     for size, kernel, stride, padding, dilation in itertools.product(
-        range(10, 15), range(1, 5), range(1, 4), range(3), range(1, 4)
+        range(10, 13), range(1, 4), range(1, 4), range(2), range(1, 3)
     ):
         layer = nn.Conv1d(1, 1, kernel, stride, padding, dilation)
         found = layer(torch.zeros(1, 1, size)).shape[2]
-        by_formula = output_size(size, kernel, stride, padding, dilation)
-        assert found == by_formula
+        assert found == output_size(size, kernel, stride, padding, dilation)
         tried += 1
     print(tried, "small cases agree. An image of 32 x 20 becomes")
-    assert tried == 5 * 4 * 3 * 3 * 3
+    assert tried == 3 * 3 * 3 * 2 * 2
     image = torch.zeros(1, 1, 32, 20)
     same = nn.Conv2d(1, 1, kernel_size=3, padding=1)(image)
     print("kernel 3, padding 1:          ", tuple(same.shape[2:]))
     assert same.shape[2:] == (32, 20)
-    smaller = nn.Conv2d(1, 1, kernel_size=3)(image)
-    print("kernel 3, no padding:         ", tuple(smaller.shape[2:]))
-    assert smaller.shape[2:] == (32 - 2, 20 - 2)
     half = nn.Conv2d(1, 1, kernel_size=3, stride=2, padding=1)(image)
     print("kernel 3, stride 2, padding 1:", tuple(half.shape[2:]))
     assert half.shape[2:] == (32 / 2, 20 / 2)
-    dilated = nn.Conv2d(1, 1, kernel_size=3, dilation=2)(image)
-    print("kernel 3, dilation 2:         ", tuple(dilated.shape[2:]))
-    assert dilated.shape[2:] == (32 - 4, 20 - 4)
 
     small = torch.zeros(1, 1, 3, 3)
     with caught(RuntimeError, "Kernel size can't be greater than actual input"):
@@ -1048,28 +924,25 @@ def pooling_keeps_one_number_of_each_window(device: torch.device) -> None:
 
     With kernel 2 windows stand side by side; what is left over is dropped.
     """
-    image = torch.arange(20.0, device=device).view(1, 1, 4, 5)
+    image = torch.arange(10.0, device=device).view(1, 1, 2, 5)
     largest = nn.MaxPool2d(2)(image)
     mean = nn.AvgPool2d(2)(image)
-    print("image (4, 5), its rows:", image[0, 0, 0].tolist(), "...")
-    print("                       ", image[0, 0, 3].tolist())
+    print("image (2, 5) ", image[0, 0].tolist())
     print("MaxPool2d(2):", largest[0, 0].tolist())
     print("AvgPool2d(2):", mean[0, 0].tolist())
-    assert largest[0, 0].tolist() == [[6, 8], [16, 18]]
+    assert largest[0, 0].tolist() == [[6, 8]]
     # (0 + 1 + 5 + 6) / 4 = 3; column 4 is in no window.
-    assert mean[0, 0].tolist() == [[3, 5], [13, 15]]
+    assert mean[0, 0].tolist() == [[3, 5]]
 
     # By hand: cut rows, then columns, into windows; nothing is copied.
     x = torch.randn(2, 3, 7, 6, device=device)
-    windows = x.unfold(2, 3, 2).unfold(3, 3, 2)  # kernel 3, stride 2
-    print("windows of x (2, 3, 7, 6), kernel 3, stride 2:", end=" ")
-    print(tuple(windows.shape))
-    assert windows.shape == (2, 3, 3, 2, 3, 3)
-    assert torch.equal(windows.amax(dim=(4, 5)), nn.MaxPool2d(3, 2)(x))
-    assert_close(windows.mean(dim=(4, 5)), nn.AvgPool2d(3, 2)(x))
     x[0, 0, 0, 0] = math.nan  # a nan is the largest of its window
-    assert nn.MaxPool2d(3, 2)(x)[0, 0, 0, 0].isnan()
-    assert x.unfold(2, 3, 2).unfold(3, 3, 2).amax(dim=(4, 5)).isnan().sum() == 1
+    windows = x.unfold(2, 3, 2).unfold(3, 3, 2)  # kernel 3, stride 2
+    assert windows.shape == (2, 3, 3, 2, 3, 3)
+    by_hand = windows.amax(dim=(4, 5))
+    assert_close(by_hand, nn.MaxPool2d(3, 2)(x), equal_nan=True)
+    by_hand = windows.mean(dim=(4, 5))
+    assert_close(by_hand, nn.AvgPool2d(3, 2)(x), equal_nan=True)
 
 
 # %%
@@ -1084,24 +957,18 @@ def receptive_field(layers: nn.Sequential) -> int:
 
 
 def paths_to_one_output(layers: nn.Sequential) -> Tensor:
-    """Return (41, 41): how many ways lead from each pixel to one output.
+    """Return (31, 31): how many ways lead from each pixel to one output.
 
     It is the gradient of that output where all weights are 1: so it is not
     zero exactly at the pixels that count.
     """
     for layer in layers:
         nn.init.ones_(layer.weight)
-    image = torch.zeros(1, 1, 41, 41, requires_grad=True)
+    image = torch.zeros(1, 1, 31, 31, requires_grad=True)
     y = layers(image)
     middle = y.shape[2] // 2
     y[0, 0, middle, middle].backward()
     return image.grad[0, 0]
-
-
-def side(paths: Tensor) -> int:
-    """Return how many rows lie between the first and the last path."""
-    rows = paths.sum(dim=1).nonzero()
-    return (rows.max() - rows.min() + 1).item()
 
 
 def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
@@ -1110,33 +977,23 @@ def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
     The receptive field of an output is the pixels that it depends on. The jump
     is the product of all strides before that layer.
     """
-    plain = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
-    strided = nn.Sequential(
-        nn.Conv2d(1, 1, 3, stride=2),
-        nn.Conv2d(1, 1, 3, stride=2),
-        nn.Conv2d(1, 1, 3),
+    layers = nn.Sequential(
+        nn.Conv2d(1, 1, kernel_size=5, stride=2),
+        nn.Conv2d(1, 1, kernel_size=3, stride=2),
+        nn.Conv2d(1, 1, kernel_size=3, dilation=2),
     )
-    dilated = nn.Sequential(
-        nn.Conv2d(1, 1, 3),
-        nn.Conv2d(1, 1, 3, dilation=2),
-        nn.Conv2d(1, 1, 3, dilation=4),
-    )
-    plain_paths = paths_to_one_output(plain)
-    strided_paths = paths_to_one_output(strided)
-    dilated_paths = paths_to_one_output(dilated)
-    print("kernel 3; side of the receptive field by formula, by gradient")
-    print("two layers:      ", receptive_field(plain), side(plain_paths))
-    print("stride 2, 2, 1:  ", receptive_field(strided), side(strided_paths))
-    print("dilation 1, 2, 4:", receptive_field(dilated), side(dilated_paths))
-    assert receptive_field(plain) == side(plain_paths) == 1 + 2 + 2
-    assert receptive_field(strided) == side(strided_paths) == 1 + 2 + 4 + 8
-    assert receptive_field(dilated) == side(dilated_paths) == 1 + 2 + 4 + 8
-
-    figure, panels = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
-    panels[0].imshow(strided_paths.tolist())
-    panels[0].set_title("stride 2, 2, 1: 15 x 15")
-    panels[1].imshow(dilated_paths.tolist())
-    panels[1].set_title("dilation 1, 2, 4: 15 x 15")
+    figure, panels = plt.subplots(1, 3, figsize=(7, 2.5), layout="constrained")
+    print("kernels 5, 3, 3, strides 2, 2, 1, dilations 1, 1, 2")
+    print("side of the receptive field by formula, by gradient")
+    for count in range(1, 4):
+        paths = paths_to_one_output(layers[:count])
+        side = paths.any(dim=1).sum().item()  # rows with a path
+        print(f"after layer {count}:", receptive_field(layers[:count]), side)
+        assert receptive_field(layers[:count]) == side
+        panels[count - 1].imshow(paths.tolist())
+        panels[count - 1].set_title(f"after layer {count}: {side} x {side}")
+        panels[count - 1].axis("off")
+    assert side == 1 + 4 + 2 * 2 + 2 * 2 * 4
     save_figure(figure, "buildnn_receptive_field", figures)
 
 
@@ -1147,32 +1004,27 @@ def transposed_convolution_enlarges_an_image() -> None:
     out = (size - 1) * stride + kernel - 2 * padding: the size that a
     convolution with the same numbers would reduce to `size`.
     """
-    torch.manual_seed(0)
-    image = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
-    ones = torch.ones(1, 1, 2, 2)
-    y = F.conv_transpose2d(image, ones, stride=2)
-    print("image                     ", image[0, 0].tolist())
-    print("kernel of ones, stride 2: ", y[0, 0, :2].tolist())
-    print("                          ", y[0, 0, 2:].tolist())
-    assert y[0, 0, 0].tolist() == y[0, 0, 1].tolist() == [1, 1, 2, 2]
-    assert y[0, 0, 2].tolist() == y[0, 0, 3].tolist() == [3, 3, 4, 4]
+    image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    kernel = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    y = F.conv_transpose2d(image[None, None], kernel[None, None], stride=2)
+    print("image    ", image.tolist())
+    print("kernel   ", kernel.tolist(), " stride 2")
+    print("y, row 0:", y[0, 0, 0].tolist())
+    print("   row 1:", y[0, 0, 1].tolist())
+    assert y[0, 0, 0].tolist() == [1, 1, 1 + 2, 2, 2]
+    assert y[0, 0, 1].tolist() == [1, 0, 2, 0, 0]
 
-    # By hand: where the stamps overlap they add up.
-    x = torch.randn(4, 5)
-    layer = nn.ConvTranspose2d(1, 1, kernel_size=3, stride=2, bias=False)
-    by_hand = torch.zeros(9, 11)
-    for row in range(4):
-        for column in range(5):
-            stamp = x[row, column] * layer.weight.detach()[0, 0]  # (3, 3)
+    by_hand = torch.zeros(4, 5)
+    for row in range(2):
+        for column in range(2):
             top = 2 * row
             left = 2 * column
-            by_hand[top : top + 3, left : left + 3] += stamp
-    y = layer(x[None, None])  # (1, 1, 9, 11)
-    print("x (4, 5), kernel 3, stride 2:", tuple(y.shape[2:]))
-    assert y.shape[2:] == ((4 - 1) * 2 + 3, (5 - 1) * 2 + 3)
-    assert_close(y[0, 0].detach(), by_hand)
-    back = nn.Conv2d(1, 1, kernel_size=3, stride=2)(y)
-    assert back.shape[2:] == (4, 5)
+            stamp = image[row, column] * kernel  # where two overlap, they add
+            by_hand[top : top + 2, left : left + 3] += stamp
+    assert torch.equal(y[0, 0], by_hand)
+    assert y.shape[2:] == ((2 - 1) * 2 + 2, (2 - 1) * 2 + 3)
+    back = F.conv2d(y, kernel[None, None], stride=2)
+    assert back.shape[2:] == (2, 2)
 
 
 # %%
@@ -1221,8 +1073,7 @@ def residual_block_projects_its_shortcut(device: torch.device) -> None:
     # network can start as a shallow one.
     nn.init.zeros_(same.bn2.weight)
     nn.init.zeros_(halved.bn2.weight)
-    print("bn2.weight = 0: output equals x:", torch.equal(same(x), x))
-    assert torch.equal(same(x), x)
+    assert torch.equal(same(x), x)  # its relu changes nothing: x >= 0
     assert_close(halved(x), halved.shortcut(x).relu())
 
     f = nn.Sequential(halved.conv1, halved.bn1, nn.ReLU(), halved.conv2)
@@ -1252,10 +1103,10 @@ class DigitCNN(nn.Module):
 def train_digit_cnn(
     model: nn.Module, images: Tensor, labels: Tensor, steps: int
 ) -> None:
-    """Train on random batches of 64 images (count, 1, 28, 28)."""
+    """Train on random batches of 32 images (count, 1, 28, 28)."""
     optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
     for _ in range(steps):
-        batch = torch.randint(len(images), (64,), device=images.device)
+        batch = torch.randint(len(images), (32,), device=images.device)
         loss = F.cross_entropy(model(images[batch]), labels[batch])
         optimizer.zero_grad()
         assert model.output.bias.grad is None  # that of the last step is gone
@@ -1263,59 +1114,50 @@ def train_digit_cnn(
         optimizer.step()
 
 
-def keep_output(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-    """Keep what a layer gives as `module.kept`: a forward hook."""
-    module.kept = output.detach()
-
-
-def draw_maps(image: Tensor, maps: Tensor, figures: Path) -> None:
-    """Draw an image (28, 28) and its feature maps (8, 28, 28)."""
-    figure, panels = plt.subplots(1, 9, figsize=(9, 1.3), layout="constrained")
-    panels[0].imshow(image.tolist(), cmap="gray")
-    panels[0].axis("off")
-    for number in range(8):
-        panels[number + 1].imshow(maps[number].tolist(), cmap="gray")
-        panels[number + 1].axis("off")
-    save_figure(figure, "buildnn_feature_maps", figures)
+def digit_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the share of right answers, in eval mode."""
+    model.eval()
+    with torch.no_grad():
+        predicted = model(images).argmax(dim=1)  # (count,)
+    return (predicted == labels).sum().item() / len(labels)
 
 
 def a_trained_cnn_shows_its_feature_maps(
-    device: torch.device,
-    figures: Path,
-    *,
-    steps: int = 200,
-    least: float = 0.75,
+    device: torch.device, figures: Path, *, count: int = 2000, steps: int = 400
 ) -> nn.Module:
     """A CNN learns digits; a forward hook catches what its first layer gives.
 
     Feature maps are the images that a convolution gives, one for each channel.
-    Trained on DejaVu fonts, measured on STIX fonts, which are new to it.
+    Trained on DejaVu fonts, measured on new images of them, and on STIX fonts.
     """
     torch.manual_seed(0)
-    images, labels = font_digits("train", 2000)
-    new_images, new_labels = font_digits("validation", 500)
+    images, labels = font_digits("train", count)
+    known, known_labels = font_digits("train", 300, seed=1)
+    new, new_labels = font_digits("validation", 300)
     model = DigitCNN().to(device)
     train_digit_cnn(model, images.to(device), labels.to(device), steps)
+    on_known = digit_accuracy(model, known.to(device), known_labels.to(device))
 
-    model.eval()
-    handle = model.conv1.register_forward_hook(keep_output)
-    with torch.no_grad():
-        predicted = model(new_images.to(device)).argmax(dim=1)  # (500,)
+    maps = []  # what conv1 gives
+    handle = model.conv1.register_forward_hook(
+        lambda module, inputs, output: maps.append(output)
+    )
+    on_new = digit_accuracy(model, new.to(device), new_labels.to(device))
     handle.remove()  # or it would run, and keep, in every later call
-    accuracy = (predicted.cpu() == new_labels).sum().item() / 500
-    wrong = (predicted.cpu() - new_labels).count_nonzero().item()
-    assert_close(accuracy, 1 - wrong / 500)
-    print(f"accuracy on new fonts after {steps} steps: {accuracy:.1%}")
-    assert accuracy > least  # guessing gives 10%
+    print(f"accuracy after {steps} steps: {on_known:.1%}", end="")
+    print(f", on new fonts {on_new:.1%}")
+    assert on_known > on_new > 0.3  # guessing gives 10%
+    assert_close(maps[0], model.conv1(new.to(device)).detach())
+    assert len(maps) == 1  # the hook is gone
+    print("feature maps of conv1:", tuple(maps[0].shape))
 
-    maps = model.conv1.kept  # (500, 8, 28, 28)
-    print("feature maps of conv1:", tuple(maps.shape))
-    expected = F.conv2d(new_images.to(device), model.conv1.weight, padding=2)
-    expected = expected + model.conv1.bias[:, None, None]
-    assert_close(maps, expected.detach(), rtol=1e-3, atol=1e-3)
-    model(new_images[:3].to(device))
-    assert model.conv1.kept is maps  # the hook is gone
-    draw_maps(new_images[0, 0], maps[0].relu(), figures)
+    bright = maps[0][0].relu().cpu()  # (8, 28, 28), of one image
+    bright = bright / bright.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+    strip = torch.cat([new[0, 0], *bright], dim=1)  # (28, 9 * 28)
+    figure, axes = plt.subplots(figsize=(9, 1.2), layout="constrained")
+    axes.imshow(strip.tolist(), cmap="gray")
+    axes.axis("off")
+    save_figure(figure, "buildnn_feature_maps", figures)
     return model
 
 
@@ -1334,9 +1176,7 @@ def embedding_picks_rows_of_its_weight(device: torch.device) -> None:
     """
     torch.manual_seed(0)
     layer = nn.Embedding(num_embeddings=5, embedding_dim=2).to(device)
-    tokens = torch.tensor(
-        [[1, 3, 3], [0, 3, 2]], device=device
-    )  # (batch, time)
+    tokens = torch.tensor([[1, 3, 3], [0, 3, 2]], device=device)
     y = layer(tokens)  # (batch, time, 2)
     print("tokens", tokens.tolist(), "->", tuple(y.shape))
     assert torch.equal(y, layer.weight[tokens])
@@ -1349,14 +1189,13 @@ def embedding_picks_rows_of_its_weight(device: torch.device) -> None:
     print("gradient of rows 0 to 4, places weighted 1 to 6:", end=" ")
     print(layer.weight.grad[:, 0].tolist())
     assert layer.weight.grad[:, 0].tolist() == [4, 1, 6, 2 + 3 + 5, 0]
-
     # The row of padding_idx starts at zero and is left there.
     padded = nn.Embedding(5, 2, padding_idx=3).to(device)
     (places * padded(tokens)).sum().backward()
     print("with padding_idx=3:", padded.weight.grad[:, 0].tolist())
     assert padded.weight.grad[:, 0].tolist() == [4, 1, 6, 0, 0]
     assert not padded.weight[3].any()
-    assert layer(tokens[:0]).shape == layer.weight[tokens[:0]].shape
+
     # layer.weight[-1] is the last row, but an Embedding does not count from
     # the end. On the CPU: on a GPU this error stops the whole program.
     with caught(IndexError, "index out of range in self"):
@@ -1402,83 +1241,64 @@ def gru_reads_from_left_to_right() -> None:
     print("x", tuple(x.shape), "-> states", tuple(states.shape), end="")
     print(", last", tuple(last.shape))
     assert states.shape == (2, 6, 4)
-    assert_close(gru_by_hand(x, layer), states, rtol=1e-4, atol=1e-5)
-    assert gru_by_hand(x[:0], layer).shape == layer(x[:0])[0].shape == (0, 6, 4)
     assert torch.equal(last[0], states[:, -1])  # dim 0 of last: layers
 
-    # What changes at step 3 cannot change a state before it.
+    # A nan at step 3 cannot change a state before it.
     changed = x.clone()
-    changed[:, 3] += 1
-    moved = (layer(changed)[0] != states).any(dim=2)[0]  # (time,)
-    print("input 3 changed; states that change:", moved.tolist())
+    changed[0, 3] = math.nan
+    states = layer(changed)[0]
+    by_hand = gru_by_hand(changed, layer)
+    assert_close(by_hand, states, rtol=1e-4, atol=1e-5, equal_nan=True)
+    moved = states[0].isnan().any(dim=1)  # (time,)
+    print("input 3 is nan; states that are:", moved.tolist())
     assert moved.tolist() == [False, False, False, True, True, True]
+    assert gru_by_hand(x[:0], layer).shape == layer(x[:0])[0].shape
 
     # Without batch_first the first dimension is time: samples are mixed.
     mixed = nn.GRU(3, 4)
-    changed = x.clone()
-    changed[0] += 1
-    wrong = not torch.equal(mixed(changed)[0][1], mixed(x)[0][1])
-    right = not torch.equal(layer(changed)[0][1], layer(x)[0][1])
-    print("sample 0 changed; does sample 1 change?")
+    wrong = mixed(changed)[0][1].isnan().any().item()
+    right = states[1].isnan().any().item()
+    print("a nan in sample 0; is one in sample 1?")
     print("GRU(3, 4):", wrong, "  right: GRU(3, 4, batch_first=True):", right)
     assert wrong
     assert not right
 
 
 # %%
-def lstm_by_hand(x: Tensor, layer: nn.LSTM) -> tuple[Tensor, Tensor]:
-    """Return states and last cell of one layer, one direction.
+def lstm_keeps_a_cell_behind_gates() -> None:
+    """An LSTM adds to a cell: with gates f = 1 and i = 0 the cell stays.
 
-    x is (batch, time, inputs); torch also takes one sample without a batch.
     i, f, o = sigmoid(.)    input, forget and output gate
     g = tanh(.)             candidate
     cell = f * cell + i * g
     h = o * tanh(cell)
     """
-    h = x.new_zeros(len(x), layer.hidden_size)
-    cell = x.new_zeros(len(x), layer.hidden_size)
-    states = []
-    for step in x.unbind(dim=1):  # (batch, inputs)
-        gates = F.linear(step, layer.weight_ih_l0, layer.bias_ih_l0)
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 3)  # (batch, time, inputs)
+    x[1, 4, 0] = math.nan
+    layer = nn.LSTM(3, 4, batch_first=True)
+    states, (last, last_cell) = layer(x)
+    print("last state", tuple(last.shape), " last cell", tuple(last_cell.shape))
+    h = torch.zeros(2, 4)  # (batch, hidden)
+    cell = torch.zeros(2, 4)
+    for t in range(6):
+        gates = F.linear(x[:, t], layer.weight_ih_l0, layer.bias_ih_l0)
         gates = gates + F.linear(h, layer.weight_hh_l0, layer.bias_hh_l0)
         i, f, g, o = gates.chunk(4, dim=1)  # (batch, hidden) each
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         h = o.sigmoid() * cell.tanh()
-        states.append(h)
-    return torch.stack(states, dim=1), cell
-
-
-def lstm_keeps_a_cell_behind_gates() -> None:
-    """An LSTM adds to a cell: with gates f = 1 and i = 0 the cell stays."""
-    torch.manual_seed(0)
-    x = torch.randn(2, 6, 3)  # (batch, time, inputs)
-    layer = nn.LSTM(3, 4, batch_first=True)
-    states, (last, cell) = layer(x)
-    by_hand, cell_by_hand = lstm_by_hand(x, layer)
-    print("x", tuple(x.shape), "-> states", tuple(states.shape), end="")
-    print(f", last {tuple(last.shape)}, cell {tuple(cell.shape)}")
-    assert_close(by_hand, states, rtol=1e-4, atol=1e-5)
-    assert_close(cell_by_hand, cell[0], rtol=1e-4, atol=1e-5)
-    assert torch.equal(last[0], states[:, -1])
+        assert_close(h, states[:, t], rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert_close(cell, last_cell[0], rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert_close(h, last[0], rtol=1e-4, atol=1e-5, equal_nan=True)
 
     # A bias of -50 shuts the input gate, one of 50 opens the forget gate.
-    h = torch.zeros(1, 2, 4)
-    cell = torch.full((1, 2, 4), 3.0)
     with torch.no_grad():
         layer.bias_ih_l0[0:4] = -50  # i
         layer.bias_ih_l0[4:8] = 50  # f
-    _, (_, kept) = layer(x, (h, cell))
-    print(
-        "cell 3.0 at first; after 6 steps, f = 1, i = 0:", kept[0, 0].tolist()
-    )
-    assert_close(kept, cell)
-    with torch.no_grad():
-        layer.bias_ih_l0[4:8] = -50
-    _, (_, lost) = layer(x, (h, cell))
-    print(
-        "                   after 6 steps, f = 0, i = 0:", rounded(lost[0, 0])
-    )
-    assert lost.abs().max() < 1e-6
+    first = torch.full((1, 1, 4), 3.0)  # (layers, batch, hidden)
+    _, (_, kept) = layer(x[:1], (torch.zeros(1, 1, 4), first))
+    print("cell 3.0; after 6 steps, f = 1, i = 0:", kept[0, 0].tolist())
+    assert_close(kept, first)
 
 
 # %%
@@ -1497,14 +1317,10 @@ def bidirectional_gru_reads_both_ways() -> None:
 
     # The second direction by hand: its weights, on x turned round in time.
     backward = nn.GRU(3, 4, batch_first=True)
-    with torch.no_grad():
-        backward.weight_ih_l0.copy_(both.weight_ih_l0_reverse)
-        backward.weight_hh_l0.copy_(both.weight_hh_l0_reverse)
-        backward.bias_ih_l0.copy_(both.bias_ih_l0_reverse)
-        backward.bias_hh_l0.copy_(both.bias_hh_l0_reverse)
-    turned, turned_last = backward(x.flip(1))
-    assert_close(states[:, :, 4:], turned.flip(1))
-    assert_close(last[1], turned_last[0])
+    second = list(both.parameters())[4:]
+    numbers = nn.utils.parameters_to_vector(second)
+    nn.utils.vector_to_parameters(numbers, backward.parameters())
+    assert_close(states[:, :, 4:], backward(x.flip(1))[0].flip(1))
 
     forward_end = torch.equal(last[0], states[:, -1, :4])
     backward_end = torch.equal(last[1], states[:, 0, 4:])
@@ -1512,7 +1328,6 @@ def bidirectional_gru_reads_both_ways() -> None:
     print("last[1] is states[:, 0, 4:]: ", backward_end)
     assert forward_end
     assert backward_end
-    assert not torch.equal(last[1], states[:, -1, 4:])
 
 
 # %%
@@ -1534,13 +1349,12 @@ def pack_padded_sequence_skips_the_padding() -> None:
     print("right: layer(packed):", rounded(right[0, 1]))
     assert (wrong[0, 1] - alone[0, 0]).abs().max() > 0.1
     assert_close(right[0, 1], alone[0, 0], rtol=1e-4, atol=1e-5)
-    assert_close(right[0, 0], wrong[0, 0], rtol=1e-4, atol=1e-5)
 
     states, found = pad_packed_sequence(packed_states, batch_first=True)
     print("unpacked:", tuple(states.shape), " lengths", found.tolist())
     assert found.tolist() == [5, 2]
+    assert states.shape == (2, 5, 4)
     assert not states[1, 2:].any()  # zeros behind the end
-    assert_close(states[1, 1], alone[0, 0], rtol=1e-4, atol=1e-5)
 
     x = x.flip(0)  # the short one first
     ends = lengths.flip(0)
@@ -1555,6 +1369,7 @@ def attention_by_hand(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Return means of v (..., queries, width) and weights (..., queries, keys).
 
     q is (..., queries, size), k (..., keys, size), v (..., keys, width).
+    A nan in q or k is one in all that it weights; torch may give 0 there.
     """
     scores = q @ k.mT / math.sqrt(q.shape[-1])  # (..., queries, keys)
     weights = scores.softmax(dim=-1)
@@ -1601,54 +1416,32 @@ def attention_is_a_weighted_mean_of_values(device: torch.device) -> None:
 
 
 # %%
-class HandMultiheadAttention(nn.Module):
-    """Self-attention several times over, each on a slice of the width."""
-
-    def __init__(self, width, heads):
-        super().__init__()
-        # Linear layers for query, key and value, in one matrix.
-        self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
-        self.heads = heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, time, width) for x of the same shape."""
-        projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = projected.chunk(3, dim=2)  # (batch, time, width) each
-        q = q.unflatten(2, (self.heads, -1)).transpose(1, 2)
-        k = k.unflatten(2, (self.heads, -1)).transpose(1, 2)
-        v = v.unflatten(2, (self.heads, -1)).transpose(1, 2)
-        # (batch, heads, time, width / heads): a head is like a sample.
-        y = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(y.transpose(1, 2).flatten(2))
-
-
 def multihead_attention_splits_the_width(device: torch.device) -> None:
     """Each head weights positions in its own way, on a slice of the width.
 
-    In self-attention query, key and value are all made from x.
+    In self-attention query, key and value are all made from x, by a Linear
+    layer each; MultiheadAttention keeps the three in one matrix.
     """
     torch.manual_seed(0)
     x = torch.randn(2, 5, 6, device=device)  # (batch, time, width)
     layer = nn.MultiheadAttention(6, num_heads=2, batch_first=True).to(device)
-    hand = HandMultiheadAttention(6, heads=2).to(device)
-    hand.load_state_dict(layer.state_dict())
     y, weights = layer(x, x, x, average_attn_weights=False)
     print("x", tuple(x.shape), "-> y", tuple(y.shape), end="")
     print(", weights", tuple(weights.shape), "for 2 heads")
     print("weights of query 0, head 0:", rounded(weights[0, 0, 0]))
     print("weights of query 0, head 1:", rounded(weights[0, 1, 0]))
-    assert_close(hand(x), y, rtol=1e-4, atol=1e-5)
     assert weights.shape == (2, 2, 5, 5)  # (batch, heads, queries, keys)
-    assert_close(weights.sum(dim=3), torch.ones(2, 2, 5, device=device))
     assert (weights[:, 0] - weights[:, 1]).abs().max() > 0.05
 
-    # More heads take no more parameters.
-    one = count_parameters(nn.MultiheadAttention(6, num_heads=1))
-    six = count_parameters(nn.MultiheadAttention(6, num_heads=6))
-    print("parameters with 1 head and with 6:", one, six)
-    assert one == six == 4 * (6 * 6 + 6)
+    # By hand. 6 numbers for a position are 2 heads of 3.
+    x[1, 2, 3] = math.nan  # all of that sample becomes nan, and no other
+    qkv = F.linear(x, layer.in_proj_weight, layer.in_proj_bias)
+    qkv = qkv.unflatten(2, (3, 2, 3))  # (batch, time, q k v, heads, part)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (batch, heads, time, part) each
+    z = F.scaled_dot_product_attention(q, k, v)  # a head is like a sample
+    z = layer.out_proj(z.transpose(1, 2).flatten(2))  # (batch, time, width)
+    assert_close(z[:1], y[:1], rtol=1e-4, atol=1e-5)
+    assert_close(z, layer(x, x, x)[0], rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 # %%
@@ -1697,28 +1490,22 @@ def position_embeddings_tell_the_order(device: torch.device) -> None:
     layer = nn.MultiheadAttention(6, num_heads=2, batch_first=True).to(device)
     token = nn.Embedding(10, 6).to(device)
     position = nn.Embedding(4, 6).to(device)  # for texts of at most 4 tokens
-    places = torch.arange(3, device=device)  # 0, 1, 2
-    tokens = torch.tensor([[7, 1, 2]], device=device)
-    turned = torch.tensor([[2, 1, 7]], device=device)
+    tokens = torch.tensor([[7, 1, 2], [2, 1, 7]], device=device)
 
     x = token(tokens)  # (batch, time, width)
-    z = token(turned)
-    first = layer(x, x, x)[0][0, 1]  # what comes out at the middle token, 1
-    second = layer(z, z, z)[0][0, 1]
+    y = layer(x, x, x)[0][:, 1]  # what comes out at the middle token, 1
     print("output at token 1, two of its six numbers")
-    print("no positions:    7 1 2", rounded(first[:2]), end="")
-    print("   2 1 7", rounded(second[:2]))
-    assert_close(first, second, rtol=1e-4, atol=1e-5)
+    print("no positions:    7 1 2", rounded(y[0, :2]), end="")
+    print("   2 1 7", rounded(y[1, :2]))
+    assert_close(y[0], y[1], rtol=1e-4, atol=1e-5)
 
-    x = token(tokens) + position(places)
-    z = token(turned) + position(places)
-    first = layer(x, x, x)[0][0, 1]
-    second = layer(z, z, z)[0][0, 1]
-    print("with positions:  7 1 2", rounded(first[:2]), end="")
-    print("   2 1 7", rounded(second[:2]))
-    assert (first - second).abs().max() > 0.05
+    x = token(tokens) + position(torch.arange(3, device=device))
+    y = layer(x, x, x)[0][:, 1]
+    print("with positions:  7 1 2", rounded(y[0, :2]), end="")
+    print("   2 1 7", rounded(y[1, :2]))
+    assert (y[0] - y[1]).abs().max() > 0.05
     assert_close(x[0, 2], token.weight[2] + position.weight[2])
-    assert_close(z[0, 2], token.weight[7] + position.weight[2])
+    assert_close(x[1, 2], token.weight[7] + position.weight[2])
 
 
 # %% [markdown]
@@ -1734,13 +1521,13 @@ class TransformerBlock(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
         self.heads = heads
-        self.norm1 = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)  # query, key and value
         self.output = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, time, width) for x of the same shape."""
@@ -1752,28 +1539,6 @@ class TransformerBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def torch_block(block: nn.Module, width: int) -> nn.Module:
-    """Return torch's own layer with the parameters of `block`."""
-    layer = nn.TransformerEncoderLayer(
-        width,
-        nhead=block.heads,
-        dim_feedforward=4 * width,
-        dropout=0.0,
-        activation="gelu",
-        batch_first=True,
-        norm_first=True,
-    )
-    layer.norm1.load_state_dict(block.norm1.state_dict())
-    layer.norm2.load_state_dict(block.norm2.state_dict())
-    layer.linear1.load_state_dict(block.mlp[0].state_dict())
-    layer.linear2.load_state_dict(block.mlp[2].state_dict())
-    layer.self_attn.out_proj.load_state_dict(block.output.state_dict())
-    with torch.no_grad():
-        layer.self_attn.in_proj_weight.copy_(block.qkv.weight)
-        layer.self_attn.in_proj_bias.copy_(block.qkv.bias)
-    return layer
-
-
 def transformer_block_sees_only_the_past(device: torch.device) -> None:
     """A Transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
 
@@ -1782,31 +1547,33 @@ def transformer_block_sees_only_the_past(device: torch.device) -> None:
     and zero where s > t. Parameters: 12 width^2 + 13 width.
     """
     torch.manual_seed(0)
-    width = 8
-    block = TransformerBlock(width, heads=2).to(device)
-    x = torch.randn(1, 5, width, device=device, requires_grad=True)
+    block = TransformerBlock(8, heads=2).to(device)
+    nn.init.normal_(block.norm1.weight)  # or all norms would be alike
+    nn.init.normal_(block.norm2.bias)
+    x = torch.randn(1, 5, 8, device=device, requires_grad=True)
     y = block(x)  # (1, time, width)
-    print("x", tuple(x.shape), "-> y", tuple(y.shape))
-    layer = torch_block(block, width).to(device)
+    count = count_parameters(block)
+    print("x", tuple(x.shape), "-> y", tuple(y.shape), end="; ")
+    print(f"parameters: {count} = 12 * 8^2 + 13 * 8")
+    assert count == 12 * 8**2 + 13 * 8
+
+    layer = nn.TransformerEncoderLayer(
+        8, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True, device=device
+    )
+    # Both have their parameters in the same order.
+    numbers = nn.utils.parameters_to_vector(block.parameters())
+    nn.utils.vector_to_parameters(numbers, layer.parameters())
     future = torch.ones(5, 5, dtype=torch.bool, device=device).triu(1)
     expected = layer(x, src_mask=future)  # true hides a key
     assert_close(y, expected, rtol=1e-4, atol=1e-4)
+    assert block(x[:0]).shape == layer(x[:0], src_mask=future).shape
+
     print("does output t (row) depend on input s (column)?")
     for t in range(5):
         (gradient,) = torch.autograd.grad(y[0, t].norm(), x, retain_graph=True)
-        depends = gradient[0].abs().sum(dim=1) > 0  # (time,)
+        depends = gradient[0].any(dim=1)  # (time,)
         print(f"  t = {t}", depends.long().tolist())
         assert depends.tolist() == [True] * (t + 1) + [False] * (4 - t)
-
-    # With output and mlp at 0 the block hands x through.
-    count = count_parameters(block)
-    print(f"parameters: {count} = 12 * {width}^2 + 13 * {width}")
-    assert count == 12 * width**2 + 13 * width
-    nn.init.zeros_(block.output.weight)
-    nn.init.zeros_(block.output.bias)
-    nn.init.zeros_(block.mlp[2].weight)
-    nn.init.zeros_(block.mlp[2].bias)
-    assert torch.equal(block(x), x)
 
 
 # %%
@@ -1842,14 +1609,12 @@ def characters_become_numbers_and_windows(device: torch.device) -> None:
     """Each character gets a number; targets are the inputs, one later."""
     text = read_text()
     vocabulary = sorted(set(text))
-    tokens = encode(text, vocabulary).to(device)
+    tokens = encode(text[:9999], vocabulary).to(device)
     print(f"{len(text):,} characters, {len(vocabulary)} different ones")
     print("text[:9]   =", repr(text[:9]))
     print("tokens[:9] =", tokens[:9].tolist(), "its places in the vocabulary")
-    assert text.isascii()
-    assert "  " not in text
-    assert decode(tokens, vocabulary) == text
-    assert tokens.unique().tolist() == list(range(len(vocabulary)))
+    assert decode(tokens, vocabulary) == text[:9999]
+    assert 0 <= tokens.min() <= tokens.max() < len(vocabulary)
 
     torch.manual_seed(0)
     inputs, targets = random_windows(tokens, batch_size=3, context=8)
@@ -1858,7 +1623,6 @@ def characters_become_numbers_and_windows(device: torch.device) -> None:
     assert inputs.shape == targets.shape == (3, 8)
     # Eight questions in a row: after inputs[:, : t + 1] comes targets[:, t].
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
-    assert decode(inputs[0], vocabulary) in text
     # All places are drawn: the last character is a target, and never an input.
     inputs, targets = random_windows(torch.arange(10), 200, context=8)
     assert inputs.unique().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
@@ -1904,11 +1668,16 @@ def language_model_starts_at_the_log_of_its_vocabulary() -> None:
     print("tokens (20, 16) -> logits", tuple(logits.shape))
     print(f"loss = {loss:.2f}, log(90) = {math.log(90):.2f}")
     assert logits.shape == (20, 16, 90)
+    assert_close(loss.item(), math.log(90), rtol=0.02, atol=0)
     assert not model.head.bias.any()
+
     other = tokens.clone()
     other[:, 0] = (other[:, 0] + 1) % 90  # the last logits see the first token
     assert not torch.equal(model(other[:, :-1])[:, -1], logits[:, -1])
-    assert_close(loss.item(), math.log(90), rtol=0.02, atol=0)
+    with torch.no_grad():
+        model.token.weight.mul_(100)
+    louder = model(tokens[:, :-1])  # the last norm keeps the logits small
+    assert louder.std() < 2 * logits.std()
 
     # A table for tokens and one for places, a block, a norm, a head.
     count = count_parameters(model)
@@ -1939,12 +1708,6 @@ def write(
     return tokens
 
 
-def drawn_shares(model: nn.Module, start: Tensor, temperature: float) -> Tensor:
-    """Return how often each of 3 tokens is drawn behind `start`."""
-    drawn = write(model, start, 1, temperature, seed=0)[:, 1]
-    return drawn.bincount(minlength=3).cpu() / len(start)
-
-
 def temperature_makes_sampling_bold_or_careful(device: torch.device) -> None:
     """The next token is drawn with probability softmax(logits / temperature).
 
@@ -1960,27 +1723,24 @@ def temperature_makes_sampling_bold_or_careful(device: torch.device) -> None:
     assert_close(model(start)[0, 0].cpu(), logits)
     print("logits 2, 1, 0   probabilities         shares of 5,000 drawn tokens")
     expected = (logits / 0.5).softmax(dim=0)
-    share = drawn_shares(model, start, 0.5)
+    drawn = write(model, start, 1, temperature=0.5, seed=0)[:, 1]
+    share = drawn.bincount(minlength=3).cpu() / 5000
     print("temperature 0.5 ", rounded(expected), rounded(share))
     assert_close(share, expected, rtol=0, atol=0.03)
-    expected = logits.softmax(dim=0)
-    share = drawn_shares(model, start, 1.0)
-    print("temperature 1.0 ", rounded(expected), rounded(share))
-    assert_close(share, expected, rtol=0, atol=0.03)
     expected = (logits / 4.0).softmax(dim=0)
-    share = drawn_shares(model, start, 4.0)
+    drawn = write(model, start, 1, temperature=4.0, seed=0)[:, 1]
+    share = drawn.bincount(minlength=3).cpu() / 5000
     print("temperature 4.0 ", rounded(expected), rounded(share))
     assert_close(share, expected, rtol=0, atol=0.03)
 
-    # Longer than the context, too; the same seed gives the same text.
+    # The same seed gives the same text, longer than the context, too.
     first = write(model, start[:1], 20, temperature=1.0, seed=0)
     again = write(model, start[:1], 20, temperature=1.0, seed=0)
     other = write(model, start[:1], 20, temperature=1.0, seed=1)
     assert first.shape == (1, 1 + 20)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    # Near 0 it is the likeliest token after the last position. The same for
-    # a model with weights.
+    # Near 0 it is the likeliest token after the last position.
     torch.manual_seed(0)
     model = LanguageModel(tokens=50, context=4, width=8).to(device)
     sure = write(model, start[:1], 4, temperature=1e-5, seed=0)
@@ -2019,12 +1779,11 @@ def train_language_model(
 def text_loss(model: nn.Module, tokens: Tensor) -> float:
     """Return the mean loss on the first 100 windows of `tokens`."""
     windows = tokens[: 100 * (model.context + 1)].view(100, -1)
+    targets = windows[:, 1:].flatten()
     model.eval()
     with torch.no_grad():
-        logits = model(windows[:, :-1])
-    return F.cross_entropy(
-        logits.flatten(0, 1), windows[:, 1:].flatten()
-    ).item()
+        logits = model(windows[:, :-1]).flatten(0, 1)
+    return F.cross_entropy(logits, targets).item()
 
 
 def language_model_learns_to_write(
@@ -2049,23 +1808,18 @@ def language_model_learns_to_write(
     torch.manual_seed(0)
     model = LanguageModel(len(vocabulary)).to(device)
     before = text_loss(model, held_out)
+    uniform = math.log(len(vocabulary))
+    print(f"log({len(vocabulary)}) = {uniform:.2f}; frequencies {entropy:.2f}")
+    print(f"held-out loss before training {before:.2f}")
+    assert_close(before, uniform, rtol=0.03, atol=0)
+    assert 3 < entropy < 3.3
 
     start = time.perf_counter()
     train_language_model(model, training, steps, lr=0.02, amp=amp)
     seconds = time.perf_counter() - start
     after = text_loss(model, held_out)
-    print(f"{steps} steps of 16 * 64 characters in {seconds:.0f} s")
-    print(
-        f"held-out loss: {before:.2f} before, log({len(vocabulary)}) =", end=""
-    )
-    print(f" {math.log(len(vocabulary)):.2f}; by frequencies {entropy:.2f}")
-    print(
-        f"after: {after:.2f}, on training text {text_loss(model, training):.2f}"
-    )
-    assert_close(before, math.log(len(vocabulary)), rtol=0.03, atol=0)
-    assert 3 < entropy < 3.3
+    print(f"held-out loss after {steps} steps {after:.2f}; {seconds:.0f} s")
     assert after < loss_below < entropy
-
     prompt = encode("The ", vocabulary)[None].to(device)
     written = write(model, prompt, count, temperature=0.6, seed=0)[0]
     print(textwrap.fill(decode(written, vocabulary), 78))
@@ -2080,11 +1834,6 @@ def language_model_learns_to_write(
 
 
 # %%
-def largest_change(model: nn.Module, before: dict, name: str) -> float:
-    """Return how far the tensor `name` of the state has moved."""
-    return (model.state_dict()[name] - before[name]).abs().max().item()
-
-
 def fine_tuning_moves_only_the_head(device: torch.device) -> None:
     """Freeze the body, put its BatchNorm in eval mode, make a new head.
 
@@ -2099,7 +1848,7 @@ def fine_tuning_moves_only_the_head(device: torch.device) -> None:
 
     model.requires_grad_(False)
     model[1] = nn.Linear(16, 2).to(device)  # a new layer learns
-    before = copy.deepcopy(model.state_dict())
+    before = copy.deepcopy(model)
     # The optimizer comes last, or it would hold the old head.
     optimizer = torch.optim.Adam(model[1].parameters(), lr=0.1)
     model.train()
@@ -2111,19 +1860,19 @@ def fine_tuning_moves_only_the_head(device: torch.device) -> None:
     loss = F.cross_entropy(model(x), labels).item()
     print(f"loss after 50 steps {loss:.3f}; at 1/2 each {math.log(2):.3f}")
     assert loss < math.log(2) / 2
-
-    head = largest_change(model, before, "1.weight")
-    frozen = largest_change(model, before, "0.0.weight")
-    running_mean = largest_change(model, before, "0.1.running_mean")
-    print(f"moved: head {head:.3f}, body {frozen}, its mean {running_mean}")
-    assert head > 0.1
-    assert frozen == running_mean == 0
+    head_kept = torch.allclose(model[1].weight, before[1].weight, atol=0.1)
+    body_kept = torch.equal(body[1].running_mean, before[0][1].running_mean)
+    print("as before: head", head_kept, " running mean of the body", body_kept)
+    assert not head_kept
+    assert body_kept
+    assert_close(body.state_dict(), before[0].state_dict(), rtol=0, atol=0)
     assert body[0].weight.grad is None
+
     body.train()  # the mistake: now a forward pass alone moves it
     model(x)
-    running_mean = largest_change(model, before, "0.1.running_mean")
-    print(f"after one pass with the body in train mode: {running_mean:.3f}")
-    assert running_mean > 0.02
+    moved = (body[1].running_mean - before[0][1].running_mean).abs().max()
+    print(f"after one pass with the body in train mode: {moved:.3f}")
+    assert moved > 0.02
 
 
 # %%
@@ -2142,11 +1891,8 @@ def torchvision_model_gets_a_new_fc(device: torch.device) -> None:
     model.requires_grad_(False)
     model.fc = nn.Linear(model.fc.in_features, 3)
     model.to(device).eval()
-    all_numbers = len(nn.utils.parameters_to_vector(model.parameters()))
-    print(f"numbers that learn: {count_parameters(model):,}", end="")
-    print(f" of {all_numbers:,}")
+    print(f"numbers that learn: {count_parameters(model):,}")
     assert count_parameters(model) == 512 * 3 + 3
-    assert all_numbers == 11_689_512 - 513 * 1000 + 513 * 3
 
     # Weights go with what they were trained on: size, mean and deviation.
     preprocess = ResNet18_Weights.DEFAULT.transforms()
@@ -2164,29 +1910,25 @@ def torchvision_model_gets_a_new_fc(device: torch.device) -> None:
 def parameter_groups_have_their_own_rate(device: torch.device) -> None:
     """An optimizer takes groups: a small rate for the body, more for the head.
 
-    SGD: a weight moves by lr * gradient, so by 0.001 and 0.1 of it.
+    SGD: a weight moves by -lr * gradient, so by -0.001 and -0.1 of it.
     """
     torch.manual_seed(0)
     body = nn.Linear(4, 3).to(device)
     head = nn.Linear(3, 2).to(device)
-    optimizer = torch.optim.SGD(
-        [
-            {"params": body.parameters(), "lr": 0.001},
-            {"params": head.parameters()},
-        ],
-        lr=0.1,  # for groups that name none
-    )
+    body_group = {"params": body.parameters(), "lr": 0.001}
+    head_group = {"params": head.parameters()}
+    optimizer = torch.optim.SGD([body_group, head_group], lr=0.1)  # for others
+    print("rates:", body_group["lr"], optimizer.param_groups[1]["lr"])
     body_before = body.weight.detach().clone()
     head_before = head.weight.detach().clone()
     head(body(torch.randn(5, 4, device=device))).square().sum().backward()
     optimizer.step()
-    body_moved = (body_before - body.weight).norm() / body.weight.grad.norm()
-    head_moved = (head_before - head.weight).norm() / head.weight.grad.norm()
-    print("lr of the groups:", optimizer.param_groups[0]["lr"], end=", ")
-    print(optimizer.param_groups[1]["lr"])
-    print(f"step / gradient:  {body_moved:.4f}, {head_moved:.4f}")
-    assert_close(body_moved.item(), 0.001, rtol=0.02, atol=0)
-    assert_close(head_moved.item(), 0.1, rtol=0.01, atol=0)
+    body_step = (body.weight - body_before) / body.weight.grad
+    head_step = (head.weight - head_before) / head.weight.grad
+    print(f"step / gradient: {body_step.mean():.4f}, {head_step.mean():.4f}")
+    assert (body_step + 0.001).abs().max() < 0.0002
+    assert (head_step + 0.1).abs().max() < 0.002
+
     optimizer.param_groups[1]["lr"] = 0.05  # a rate is changed in its group
     late = nn.Linear(2, 2).to(device)
     with caught(ValueError, "some parameters appear in more than one"):
@@ -2244,8 +1986,7 @@ def lora_trains_a_small_correction(device: torch.device) -> None:
     for _ in range(20):
         optimizer.zero_grad()
         assert model[0].up.grad is None
-        loss = F.cross_entropy(model(x), labels)
-        loss.backward()
+        F.cross_entropy(model(x), labels).backward()
         optimizer.step()
     last = F.cross_entropy(model(x), labels).item()
     print(f"loss after 20 steps {last:.3f}; at 1/2 each {math.log(2):.3f}")
@@ -2255,8 +1996,7 @@ def lora_trains_a_small_correction(device: torch.device) -> None:
     # In use it costs nothing: the correction is added to the weight.
     corrected = model(x)
     model[0] = model[0].merged()
-    print("merged:", model[0], end=", ")
-    print(f"off by {(model(x) - corrected).abs().max().item():.0e}")
+    print("merged:", model[0])
     assert_close(model(x), corrected, rtol=1e-3, atol=1e-3)
     bare = LoRALinear(nn.Linear(3, 1, bias=False).bfloat16(), rank=2)
     assert bare(torch.ones(4, 3, dtype=torch.bfloat16)).shape == (4, 1)
@@ -2280,7 +2020,6 @@ class ImageAndTable(nn.Module):
 
 def a_model_takes_several_inputs(device: torch.device) -> None:
     """`forward` takes as many inputs as you like; Sequential takes one."""
-    torch.manual_seed(0)
     model = ImageAndTable(numbers=3, classes=2).to(device)
     image = torch.rand(5, 1, 8, 8, device=device, requires_grad=True)
     table = torch.rand(5, 3, device=device, requires_grad=True)
@@ -2304,20 +2043,21 @@ def multi_label_heads_use_a_sigmoid_each(device: torch.device) -> None:
     """Labels that may be true together: sigmoid and BCEWithLogitsLoss.
 
     binary cross-entropy: -t log(p) - (1 - t) log(1 - p), p = sigmoid(logit),
-    the mean over all labels of all samples. Targets are floats, 0 or 1.
+    the mean over all labels of all samples. Targets are floats, 0 or 1. Take
+    torch's: by hand a logit of 100 gives p = 1, and log(1 - p) is -inf.
     """
     logits = torch.tensor([[2.0, 3.0, -1.0]], device=device)  # (batch, labels)
     targets = torch.tensor([[1.0, 1.0, 0.0]], device=device)
     p = logits.sigmoid()
     softmax = logits.softmax(dim=1)
-    loss = nn.BCEWithLogitsLoss()(logits, targets)
+    loss = nn.BCEWithLogitsLoss()
     by_hand = -targets * p.log() - (1 - targets) * (1 - p).log()
     print("logits     ", logits.tolist(), " targets", targets.tolist())
     print("sigmoid    ", rounded(p), " each between 0 and 1")
     print("softmax    ", rounded(softmax), " together 1")
-    print(f"loss {loss:.4f}, by hand {by_hand.mean():.4f}")
+    print("loss       ", rounded(loss(logits, targets)))
     assert_close(p, 1 / (1 + (-logits).exp()))
-    assert_close(loss, by_hand.mean())
+    assert_close(loss(logits, targets), by_hand.mean())
     predicted = logits > 0  # the same as p > 0.5
     print("logits > 0 ", predicted.tolist())
     assert predicted.tolist() == [[True, True, False]]
@@ -2325,7 +2065,6 @@ def multi_label_heads_use_a_sigmoid_each(device: torch.device) -> None:
     assert p[0, 0] > 0.88
     assert softmax[0, 0] < 0.27
 
-    loss = F.binary_cross_entropy_with_logits
     numbers = targets.long()
     with caught(RuntimeError, "result type Float can't be cast to"):
         loss(logits, numbers)
@@ -2335,12 +2074,12 @@ def multi_label_heads_use_a_sigmoid_each(device: torch.device) -> None:
 
 # %%
 def note_shape(
-    shapes: dict, name: str, module: nn.Module, inputs: tuple, output: object
+    shapes: dict, module: nn.Module, inputs: tuple, output: object
 ) -> None:
     """Keep the shape of a module's output, or of the first of several."""
     while isinstance(output, tuple | list):
         output = output[0]
-    shapes[name] = tuple(output.shape)
+    shapes[module] = tuple(output.shape)
 
 
 def summarize(model: nn.Module, *inputs: Tensor) -> tuple[list, int]:
@@ -2353,9 +2092,9 @@ def summarize(model: nn.Module, *inputs: Tensor) -> tuple[list, int]:
     shapes = {}
     modes = []
     handles = []
-    for name, module in model.named_modules():
+    note = functools.partial(note_shape, shapes)
+    for module in model.modules():
         modes.append((module, module.training))
-        note = functools.partial(note_shape, shapes, name)
         handles.append(module.register_forward_hook(note))
     try:
         model.eval()  # or BatchNorm would move its running statistics
@@ -2374,7 +2113,7 @@ def summarize(model: nn.Module, *inputs: Tensor) -> tuple[list, int]:
             if parameter not in seen:
                 own += parameter.numel()
                 seen.add(parameter)
-        rows.append((name, type(module).__name__, shapes.get(name), own))
+        rows.append((name, type(module).__name__, shapes.get(module), own))
     return rows, counter.get_total_flops()
 
 
@@ -2402,7 +2141,6 @@ def summary_counts_parameters_and_flops(device: torch.device) -> None:
 
     2 operations for each weight of Conv2d at each of its 2 * 4 * 5 places.
     """
-    torch.manual_seed(0)
     model = Tagger().to(device)
     model.attention.eval()  # a part in eval mode, the rest in training mode
     tokens = torch.randint(50, (3, 6), device=device)
@@ -2412,8 +2150,7 @@ def summary_counts_parameters_and_flops(device: torch.device) -> None:
     for name, kind, shape, own in rows:  # own: parameters of its own
         print(f"{name:18} {kind:31} {str(shape):9} own {own}")
     assert rows[0] == ("", "Tagger", (3, 50), 8)
-    name, kind, shape, own = rows[2]
-    assert (name, shape, own) == ("attention", (3, 6, 8), 3 * (8 * 8 + 8))
+    assert rows[2][2:] == ((3, 6, 8), 3 * (8 * 8 + 8))  # attention
     assert rows[3][2:] == (None, 8 * 8 + 8)  # used by attention, not called
     assert rows[5] == ("output", "Linear", (3, 50), 0)  # shared
     total = sum(row[3] for row in rows)
@@ -2432,36 +2169,6 @@ def summary_counts_parameters_and_flops(device: torch.device) -> None:
 
 
 # %%
-def a_model_on_meta_has_shapes_and_no_memory(device: torch.device) -> None:
-    """Build on `meta` first; then a file's tensors take their places."""
-    with torch.device("meta"):
-        giant = nn.Linear(100_000, 100_000)
-        y = giant(torch.empty(32, 100_000))
-    gigabytes = sum(p.nbytes for p in giant.parameters()) / 1e9
-    print(f"{gigabytes:.1f} GB of weights on meta, output {tuple(y.shape)}")
-    assert_close(gigabytes, 4 * (100_000**2 + 100_000) / 1e9)
-    assert y.shape == (32, 100_000)
-
-    torch.manual_seed(0)
-    trained = nn.Linear(4, 3).to(device)
-    with torch.device("meta"):
-        model = nn.Linear(4, 3)  # no time spent on weights to be replaced
-    assert model.weight.is_meta
-    x = torch.randn(2, 4, device=device)
-    with caught(NotImplementedError, "Cannot copy out of meta tensor"):
-        model.to(device)
-    model.load_state_dict(trained.state_dict(), assign=True)  # right: in place
-    print("weight is now on", model.weight.device, "and equal:", end=" ")
-    print(torch.equal(model.weight, trained.weight))
-    assert torch.equal(model(x), trained(x))
-
-    # No copy was made: both models share their memory.
-    nn.init.zeros_(trained.weight)
-    print("the other model set to 0; this one:", model.weight.unique().tolist())
-    assert not model.weight.any()
-
-
-# %%
 def reset_and_list_nan(model: nn.Module) -> list[str]:
     """Fill `model` with nan, reset each layer, and list what is still nan."""
     for parameter in model.parameters():
@@ -2476,34 +2183,41 @@ def reset_and_list_nan(model: nn.Module) -> list[str]:
     return missed
 
 
-def reset_parameters_may_forget_some(device: torch.device) -> None:
-    """After `to_empty` fill with nan, reset, and see what is still nan.
+def a_model_on_meta_has_shapes_and_no_memory(device: torch.device) -> None:
+    """Build on `meta`; then assign a file's tensors, or empty and reset.
 
-    `reset_parameters` is a custom of torch's layers, not a rule. What has no
-    such method keeps what was in the memory.
+    `to_empty` gives memory with whatever was in it. Filled with nan it shows
+    what a reset forgets: `reset_parameters` is a custom of torch's layers, not
+    a rule.
     """
-    torch.manual_seed(0)
     with torch.device("meta"):
-        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        giant = nn.Linear(100_000, 100_000)
+        y = giant(torch.empty(32, 100_000))
+        model = nn.Linear(4, 3)  # no time spent on weights to be replaced
         attention = nn.MultiheadAttention(4, num_heads=2)
-    model.to_empty(device=device)  # memory, with whatever was in it
-    attention.to_empty(device=device)
-    missed = reset_and_list_nan(model)
-    print("Linear, BatchNorm1d: still nan", missed)
-    assert missed == []
-    assert model[0].weight.abs().max() <= 0.5  # 1 / sqrt(4)
-    assert model[0].weight.std() > 0.1
-    assert model[1].running_mean.tolist() == [0, 0, 0, 0]
+    gigabytes = sum(p.nbytes for p in giant.parameters()) / 1e9
+    print(f"{gigabytes:.1f} GB of weights on meta, output {tuple(y.shape)}")
+    assert_close(gigabytes, 4 * (100_000**2 + 100_000) / 1e9)
+    assert y.shape == (32, 100_000)
 
-    # Its own method is called _reset_parameters.
+    trained = nn.Linear(4, 3).to(device)
+    with caught(NotImplementedError, "Cannot copy out of meta tensor"):
+        model.to(device)
+    model.load_state_dict(trained.state_dict(), assign=True)  # right: in place
+    # No copy was made: both models share their memory.
+    nn.init.zeros_(trained.weight)
+    print("the other model set to 0; this one:", model.weight.unique().tolist())
+    assert not model.weight.any()
+
+    print("after a reset still nan: Linear", reset_and_list_nan(model))
+    assert reset_and_list_nan(model) == []
+    attention.to_empty(device=device)
     missed = reset_and_list_nan(attention)
-    print("MultiheadAttention: still nan", missed)
+    print("MultiheadAttention", missed)
     assert missed == ["in_proj_weight", "in_proj_bias"]
-    attention._reset_parameters()
+    attention._reset_parameters()  # its own method is called so
     assert attention.in_proj_weight.isfinite().all()
-    assert attention.in_proj_weight.std() > 0.1
     assert not attention.in_proj_bias.any()
-    print("after attention._reset_parameters(): all finite")
 
 
 # %% [markdown]
@@ -2585,16 +2299,15 @@ def mistakes_with_input_that_stop() -> None:
 
 # %%
 class WrongModel(nn.Module):
-    """Three lines that raise no error, and never learn."""
+    """Two lines that raise no error, and never learn."""
 
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(3)) * 0.1  # the product is none
-        self.mean = torch.tensor([0.5])  # neither moved nor saved
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, 3), from a layer that is new in every call."""
-        return nn.Linear(4, 3)(x - self.mean) * self.scale
+        return nn.Linear(4, 3)(x) * self.scale
 
 
 class RightModel(nn.Module):
@@ -2603,16 +2316,15 @@ class RightModel(nn.Module):
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(3) * 0.1)
-        self.register_buffer("mean", torch.tensor([0.5]))
         self.layer = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, 3)."""
-        return self.layer(x - self.mean) * self.scale
+        return self.layer(x) * self.scale
 
 
 def mistakes_in_a_module_class_that_are_silent() -> None:
-    """A Parameter multiplied, a tensor as attribute, a layer in `forward`."""
+    """A Parameter that is multiplied, a layer that is made in `forward`."""
     torch.manual_seed(0)
     x = torch.ones(2, 4)
     wrong = WrongModel()
@@ -2624,12 +2336,6 @@ def mistakes_in_a_module_class_that_are_silent() -> None:
     assert wrong_names == []
     assert right_names == ["scale", "layer.weight", "layer.bias"]
 
-    print("self.mean = tensor:      saved", list(wrong.state_dict()))
-    print("right: register_buffer:  saved", list(right.state_dict()))
-    assert list(wrong.state_dict()) == []
-    names = ["scale", "mean", "layer.weight", "layer.bias"]
-    assert list(right.state_dict()) == names
-
     wrong_equal = torch.equal(wrong(x), wrong(x))
     right_equal = torch.equal(right(x), right(x))
     print("layer made in forward:   the same x twice, equal:", wrong_equal)
@@ -2640,7 +2346,7 @@ def mistakes_in_a_module_class_that_are_silent() -> None:
 
 # %%
 def mistakes_with_calls_that_are_silent(device: torch.device) -> None:
-    """Wrong in silence: F.dropout, [layer] * 3, the softmax dim, view."""
+    """F.dropout that does not know the mode; [layer] * 3, which is one."""
     torch.manual_seed(0)
     ones = torch.ones(1000, device=device)
     model = nn.Identity().eval()
@@ -2657,24 +2363,6 @@ def mistakes_with_calls_that_are_silent(device: torch.device) -> None:
     print("right: [... for _ in range(3)]:  ", count_parameters(right))
     assert count_parameters(wrong) == 20
     assert count_parameters(right) == 60
-
-    logits = torch.randn(3, 10, device=device)  # (batch, classes)
-    wrong = logits.softmax(dim=0)[0].sum().item()
-    right = logits.softmax(dim=1)[0].sum().item()
-    print(f"softmax(dim=0): probabilities of sample 0 add up to {wrong:.3f}")
-    print(f"right: dim=1:   {right:.3f}")
-    assert 0.1 < abs(wrong - 1) < 9
-    assert abs(right - 1) < 1e-5
-
-    # (height, width, 3) to (3, height, width): view only counts off.
-    image = torch.zeros(4, 4, 3, device=device)
-    image[:, :, 0] = 1  # all red
-    wrong = image.view(3, 4, 4)[0].mean().item()
-    right = image.permute(2, 0, 1)[0].mean().item()
-    print(f"a red image, view(3, 4, 4): its red channel is {wrong:.3f}")
-    print(f"right: permute(2, 0, 1):                       {right:.3f}")
-    assert wrong == 6 / 16  # every third of the first 16 numbers
-    assert right == 1
 
 
 # %%
@@ -2698,12 +2386,12 @@ def mistakes_in_networks_that_cannot_learn() -> None:
     1/2 for each input, an error of 1/4.
     """
     torch.manual_seed(0)
+    right = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+    right_loss = fit_exclusive_or(right)
     wrong = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
     for parameter in wrong.parameters():
         nn.init.constant_(parameter, 0.5)
-    right = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
     fit_exclusive_or(wrong)
-    assert fit_exclusive_or(right) < 0.1
     print("2 of 4 units, started at 0.5: ", rounded(wrong[0].weight[:2], 2))
     print("right: started at random:     ", rounded(right[0].weight[:2], 2))
     assert (wrong[0].weight[0] - 0.5).abs().max() > 0.01  # they did move
@@ -2711,9 +2399,7 @@ def mistakes_in_networks_that_cannot_learn() -> None:
     assert (right[0].weight[0] - right[0].weight[1]).abs().max() > 0.1
 
     wrong = nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 1))
-    right = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
     wrong_loss = fit_exclusive_or(wrong)
-    right_loss = fit_exclusive_or(right)
     print(f"Linear, Linear:              error {wrong_loss:.4f}")
     print(f"right: Linear, Tanh, Linear: error {right_loss:.4f}")
     assert_close(wrong_loss, 1 / 4, rtol=0.02, atol=0)
@@ -2983,7 +2669,6 @@ def main() -> None:
             a_module_registers_its_layers: here,
             calling_the_model_runs_its_hooks: here,
             linear_is_a_weighted_sum: here,
-            flatten_keeps_the_batch_dimension: here,
             sequential_feeds_each_layer_to_the_next: here,
             parameters_learn_and_buffers_are_carried: {},
             module_list_registers_what_it_holds: here,
@@ -2996,7 +2681,7 @@ def main() -> None:
         "Signals": {
             the_last_layer_gives_logits: here,
             activations_bend_a_straight_line: here,
-            he_initialization_keeps_the_signal: draw,
+            he_initialization_keeps_the_signal: {},
             apply_initializes_a_whole_model: here,
             dropout_zeroes_some_and_scales_the_rest: {},
             batch_norm_uses_running_statistics_in_eval_mode: {},
@@ -3017,8 +2702,8 @@ def main() -> None:
             a_trained_cnn_shows_its_feature_maps: {
                 **here,
                 **draw,
-                "steps": 20 if tiny else 200,
-                "least": 0.2 if tiny else 0.75,
+                "count": 500 if tiny else 2000,
+                "steps": 40 if tiny else 400,
             },
         },
         "Sequences": {
@@ -3039,9 +2724,9 @@ def main() -> None:
             temperature_makes_sampling_bold_or_careful: here,
             language_model_learns_to_write: {
                 **here,
-                "steps": 20 if tiny else 1000,
+                "steps": 16 if tiny else 1000,
                 "loss_below": 3.0 if tiny else 1.75,
-                "count": 80 if tiny else 300,
+                "count": 20 if tiny else 300,
                 "amp": args.amp,
             },
         },
@@ -3054,7 +2739,6 @@ def main() -> None:
             multi_label_heads_use_a_sigmoid_each: here,
             summary_counts_parameters_and_flops: here,
             a_model_on_meta_has_shapes_and_no_memory: here,
-            reset_parameters_may_forget_some: here,
         },
         "Mistakes": {
             mistakes_in_a_module_class_that_stop: {},
