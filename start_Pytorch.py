@@ -869,7 +869,7 @@ def mse_l1_and_huber_by_formula(device: torch.device) -> None:
 def farthest_in_last_epoch(
     x: Tensor, y: Tensor, falling: bool
 ) -> tuple[float, list[float]]:
-    """Return how far w is from least squares, at most, in epoch 10; rates."""
+    """Return the largest distance of w in the last of 10 epochs; rates."""
     w = torch.zeros(2, requires_grad=True, device=x.device)
     optimizer = torch.optim.SGD([w], lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
@@ -893,14 +893,14 @@ def farthest_in_last_epoch(
 def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
     """A learning rate that falls to 0 ends nearer the minimum.
 
-    Linear regression, one point a step, 20 noisy points. Each point pulls w to
+    Linear regression, one point a step, 12 noisy points. Each point pulls w to
     a minimum of its own; at a constant rate w keeps moving between them. An
     epoch is one pass over the data; `CosineAnnealingLR` sets the rate of epoch
     n, from 0, to 0.1 (1 + cos(pi n / 10)) / 2. StepLR and others work alike.
     """
     torch.manual_seed(0)
-    x = torch.randn(20, 2, device=device)
-    noise = 0.5 * torch.randn(20, device=device)
+    x = torch.randn(12, 2, device=device)
+    noise = 0.5 * torch.randn(12, device=device)
     y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
 
     constant, _ = farthest_in_last_epoch(x, y, falling=False)
@@ -919,13 +919,14 @@ def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
 
 # %%
 def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor) -> Tensor:
-    """Train `model` for 120 steps on all points; return what it has learnt."""
-    for _ in range(120):
-        loss = F.mse_loss(model(x), y)
+    """Train `model` for 80 steps on all points; return what it has learnt."""
+    inputs = 4 * x - 2  # from 0..1 to -2..2, around 0
+    for _ in range(80):
+        loss = F.mse_loss(model(inputs), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return model(x).detach()
+    return model(inputs).detach()
 
 
 def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
@@ -933,30 +934,29 @@ def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
 ) -> None:
     """Adam and momentum fit a wave in the steps in which SGD does not.
 
-    y = 4 sin(pi x) cos(4 pi x^2) at 80 points, 120 steps on all of them, each
+    y = 4 sin(pi x) cos(4 pi x^2) at 80 points, 80 steps on all of them, each
     optimizer near its own best rate. SGD goes w - lr g along the gradient g,
     momentum w - lr v along v = 0.9 v + g, in which old gradients fade; Adam
     also divides by the usual size of each weight's gradient.
     """
     x = torch.linspace(0, 1, 80, device=device)[:, None]  # (80, 1)
     y = 4 * (math.pi * x).sin() * (4 * math.pi * x**2).cos()
-    inputs = 4 * x - 2  # from 0..1 to -2..2, around 0
     torch.manual_seed(0)
     hidden = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64))
     sgd = nn.Sequential(hidden, nn.Tanh(), nn.Linear(64, 1)).to(device)
     momentum = copy.deepcopy(sgd)  # all three begin with the same weights
     adam = copy.deepcopy(sgd)
-    optimizer = torch.optim.SGD(sgd.parameters(), lr=0.12)
-    by_sgd = fit_wave(sgd, optimizer, inputs, y)
-    optimizer = torch.optim.SGD(momentum.parameters(), lr=0.03, momentum=0.9)
-    by_momentum = fit_wave(momentum, optimizer, inputs, y)
-    optimizer = torch.optim.Adam(adam.parameters(), lr=0.01)
-    by_adam = fit_wave(adam, optimizer, inputs, y)
+    optimizer = torch.optim.SGD(sgd.parameters(), lr=0.08)
+    by_sgd = fit_wave(sgd, optimizer, x, y)
+    optimizer = torch.optim.SGD(momentum.parameters(), lr=0.04, momentum=0.9)
+    by_momentum = fit_wave(momentum, optimizer, x, y)
+    optimizer = torch.optim.Adam(adam.parameters(), lr=0.015)
+    by_adam = fit_wave(adam, optimizer, x, y)
 
     sgd_error = F.mse_loss(by_sgd, y)
     momentum_error = F.mse_loss(by_momentum, y)
     adam_error = F.mse_loss(by_adam, y)
-    print("mean squared error after 120 steps")
+    print("mean squared error after 80 steps")
     print(f"always 0: {(y**2).mean():.4f}   SGD:  {sgd_error:.4f}")
     print(f"momentum: {momentum_error:.4f}   Adam: {adam_error:.4f}")
     assert 0 < momentum_error < sgd_error / 3
@@ -968,7 +968,7 @@ def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
     axes.plot(x.tolist(), by_sgd.tolist(), label="SGD")
     axes.plot(x.tolist(), by_momentum.tolist(), label="momentum")
     axes.plot(x.tolist(), by_adam.tolist(), label="Adam")
-    axes.set(xlabel="x", ylabel="y", title="a wave, fitted in 120 steps")
+    axes.set(xlabel="x", ylabel="y", title="a wave, fitted in 80 steps")
     axes.legend()
     save_figure(figure, "tour_wave", figures)
 
@@ -1260,7 +1260,7 @@ def train_net(
 ) -> list[float]:
     """Train `model` on its device; return the mean loss of each epoch."""
     device = next(model.parameters()).device
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.007)
     data = torch.utils.data.TensorDataset(images, labels)
     loader = DataLoader(data, batch_size=32, shuffle=True)
     model.train()  # dropout on
@@ -1523,7 +1523,7 @@ def train_mixed(
 ) -> None:
     """Train `model` for 4 epochs with products in `dtype`."""
     kind = x.device.type
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.007)
     scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
     mixed = torch.autocast(kind, dtype, enabled=dtype != torch.float32)
     model.train()
@@ -1554,8 +1554,8 @@ def mixed_precision_ends_at_the_same_loss(
     `dtype` float32 without the flag `--amp`.
     """
     torch.manual_seed(0)
-    x = torch.randn(640, 8, device=device)
-    labels = (x[:, 0] + torch.randn(640, device=device) / 2 > 0).long()
+    x = torch.randn(480, 8, device=device)
+    labels = (x[:, 0] + torch.randn(480, device=device) / 2 > 0).long()
     single = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
     single = single.to(device)
     mixed = copy.deepcopy(single)
@@ -1572,13 +1572,13 @@ def mixed_precision_ends_at_the_same_loss(
     assert_close(mixed_loss, single_loss, rtol=0.05, atol=0)
     assert mixed_loss != single_loss  # rounding has left a trace
 
-    images, labels = font_digits("train", 400)
+    images, labels = font_digits("train", 320)
     model = net().to(device)
     train_mixed(model, images.to(device), labels.to(device), dtype)
     right = model(images.to(device)).argmax(dim=1).cpu() == labels
     print(f"font digits in {dtype}: accuracy {right.float().mean():.3f}")
     assert not model.training
-    assert 0.6 < right.float().mean() <= 1
+    assert 0.4 < right.float().mean() <= 1  # a guess is right in 0.1
 
 
 # %% [markdown]
@@ -2266,13 +2266,13 @@ def main() -> None:
             eval_and_no_grad_before_predicting: here,
             train_on_some_fonts_and_score_on_others: {
                 **here,
-                "count": 600 if args.tiny else 2000,
+                "count": 480 if args.tiny else 2000,
                 "epochs": 4,
             },
             save_and_load_a_state_dict: here,
             predict_one_image_of_your_own: {
                 **here,
-                "count": 800 if args.tiny else 1500,
+                "count": 480 if args.tiny else 1500,
                 "epochs": 3,
             },
         },
