@@ -1457,12 +1457,10 @@ def autocast_picks_a_dtype_for_each_operation(
         loss = F.cross_entropy(logits, labels)
     loss.backward()  # outside; it knows the type of each operation
 
-    print("input   ", x.dtype)
     print("logits  ", logits.dtype)
     print("loss    ", loss.dtype)
     print("weight  ", layer.weight.dtype)
     print("gradient", layer.weight.grad.dtype)
-    assert x.dtype == torch.float32
     assert logits.dtype == half
     assert loss.dtype == torch.float32
     assert layer.weight.dtype == torch.float32
@@ -1589,7 +1587,7 @@ def mixed_precision_ends_at_the_same_loss(
 
 # %%
 def mistakes_with_shapes_that_stop(device: torch.device) -> None:
-    """`view`, `cat`, rows of unequal length, a dim that is not there."""
+    """Shapes that do not fit stop with a message: `view` and `cat`."""
     images = torch.zeros(30, 28, 28, device=device)
     with caught(RuntimeError, "is invalid for input of size"):
         images.view(10, 784)
@@ -1603,6 +1601,10 @@ def mistakes_with_shapes_that_stop(device: torch.device) -> None:
     both = torch.cat([a, b], dim=1)  # right: along the dim that differs
     assert both.shape == (2, 7)
 
+
+# %%
+def mistakes_with_dims_that_stop() -> None:
+    """Rows of unequal length are no tensor, and a row has no dim 1."""
     with caught(ValueError, "expected sequence of length 2"):
         torch.tensor([[1, 2], [3, 4, 5]])
     x = torch.tensor([[1, 2, 0], [3, 4, 5]])  # right: pad it
@@ -2289,6 +2291,7 @@ def main() -> None:
         },
         "Mistakes": {
             mistakes_with_shapes_that_stop: here,
+            mistakes_with_dims_that_stop: {},
             mistake_n_by_1_minus_n_is_n_by_n: here,
             mistake_view_where_permute_was_meant: here,
             mistake_squeeze_of_a_batch_of_one: here,

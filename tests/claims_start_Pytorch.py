@@ -572,12 +572,12 @@ BREAKINGS = [
         "torch.cat([a, a], dim=1)",
     ),
     (
-        "mistakes_with_shapes_that_stop",
+        "mistakes_with_dims_that_stop",
         "x[0].sum(dim=1)",
         "x[0].sum(dim=-1)",
     ),
     (
-        "mistakes_with_shapes_that_stop",
+        "mistakes_with_dims_that_stop",
         "torch.tensor([[1, 2], [3, 4, 5]])",
         "torch.tensor([[1, 2], [3, 4]])",
     ),
