@@ -1553,7 +1553,7 @@ def mixed_precision_ends_at_the_same_loss(
     """
     torch.manual_seed(0)
     x = torch.randn(480, 8, device=device)
-    labels = (x[:, 0] > x[:, 1]).long()  # class 1 where this is true
+    labels = (x[:, 0] + torch.randn(480, device=device) / 2 > 0).long()
     single = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
     single = single.to(device)
     mixed = copy.deepcopy(single)
