@@ -109,15 +109,12 @@ def manual_seed_repeats_random_numbers() -> None:
     first = torch.rand(2)
     second = torch.rand(2)
     torch.manual_seed(0)
-    third = torch.rand(2)
-    fourth = torch.rand(2)
+    again = torch.rand(2)
     print(f"manual_seed(0), rand(2): {first[0]:.4f} {first[1]:.4f}")
     print(f"                    then {second[0]:.4f} {second[1]:.4f}")
-    print(f"manual_seed(0), rand(2): {third[0]:.4f} {third[1]:.4f}")
-    print(f"                    then {fourth[0]:.4f} {fourth[1]:.4f}")
+    print(f"manual_seed(0), rand(2): {again[0]:.4f} {again[1]:.4f}")
     assert not torch.equal(second, first)
-    assert torch.equal(third, first)
-    assert torch.equal(fourth, second)
+    assert torch.equal(again, first)
 
     # A generator has a sequence of its own: other draws do not disturb it.
     generator = torch.Generator().manual_seed(0)
@@ -180,19 +177,18 @@ def slices_share_memory_and_index_lists_copy(device: torch.device) -> None:
     assert block.tolist() == [[1, 2], [5, 6]]
     assert listed.tolist() == [[3, 0], [7, 4]]
 
-    x[1, 1] = 50  # seen by those that share memory
-    x[1, 3] = 70
-    print("after x[1, 1] = 50 and x[1, 3] = 70:")
-    print("x[1]         =", row.tolist(), "shares memory")
+    x[:] = 50  # seen by those that share memory
+    print("after x[:] = 50:")
+    print("x[:, 1:3]    =", block.tolist(), "shares memory")
     print("x[:, [3, 0]] =", listed.tolist(), "was a copy")
-    assert row.tolist() == [4, 50, 6, 70]
-    assert column.tolist() == [3, 70]
-    assert block.tolist() == [[1, 2], [50, 6]]
+    assert row.tolist() == [50, 50, 50, 50]
+    assert column.tolist() == [50, 50]
+    assert block.tolist() == [[50, 50], [50, 50]]
     assert listed.tolist() == [[3, 0], [7, 4]]
 
     x[[0, 1]][0] = 99  # the second index writes into a copy, and x stays
     print("after x[[0, 1]][0] = 99, x[0] =", x[0].tolist())
-    assert x[0].tolist() == [0, 1, 2, 3]
+    assert x[0].tolist() == [50, 50, 50, 50]
 
 
 # %%
@@ -247,22 +243,18 @@ def unsqueeze_adds_a_dim_of_size_1(device: torch.device) -> None:
     image = torch.zeros(28, 20, device=device)  # (height, width)
     channel = image.unsqueeze(0)  # (1, 28, 20)
     batch = image[None, None]  # (1, 1, 28, 20), the same twice
-    last = image[..., None]  # (28, 20, 1)
     back = batch.squeeze(0)  # (1, 28, 20)
 
     print("image.shape                ", tuple(image.shape))
     print("image.unsqueeze(0)         ", tuple(channel.shape))
     print("batch = image[None, None]  ", tuple(batch.shape))
-    print("image[..., None]           ", tuple(last.shape))
     print("batch.squeeze(0)           ", tuple(back.shape))
     assert channel.shape == (1, 28, 20)
     assert batch.shape == (1, 1, 28, 20)
-    assert last.shape == (28, 20, 1)
     assert back.shape == (1, 28, 20)
     batch[0, 0, 2, 5] = 1
     assert image[2, 5] == 1  # no number was copied
     assert channel[0, 2, 5] == 1
-    assert last[2, 5, 0] == 1
     assert back[0, 2, 5] == 1
 
 
@@ -357,7 +349,10 @@ def broadcasting_is_a_loop_that_nobody_writes(device: torch.device) -> None:
 
 # %%
 def reductions_remove_the_dim_they_are_given(device: torch.device) -> None:
-    """`sum`, `mean`, `amax`, `argmax`: the dim that is named disappears."""
+    """`sum`, `mean`, `amax`, `argmax`: the dim that is named disappears.
+
+    What is `dim` here is `axis` in NumPy.
+    """
     x = torch.tensor([[1.0, 5.0, 3.0], [8.0, 2.0, 2.0]], device=device)
     total = x.sum()  # of all numbers, shape ()
     down = x.sum(dim=0)  # (3,), down each column
@@ -385,8 +380,7 @@ def where_gather_and_topk_replace_loops(device: torch.device) -> None:
     that are right. A logit is the number a model gives a class; the largest
     wins.
     """
-    logits = torch.tensor([[1.0, 5.0, 2.0, 0.0], [7.0, 1.0, 3.0, 4.0]])
-    logits = logits.to(device)  # (2, 4)
+    logits = torch.tensor([[1.0, 5, 2, 0], [7, 1, 3, 4]], device=device)
     labels = torch.tensor([3, 0], device=device)
 
     large = torch.where(logits < 2, 0.0, logits)
@@ -400,39 +394,11 @@ def where_gather_and_topk_replace_loops(device: torch.device) -> None:
     print("topk(2), values: ", values.tolist(), "  classes:", classes.tolist())
     print("label among the two best:      ", found.tolist())
     assert large.tolist() == [[0, 5, 2, 0], [7, 0, 3, 4]]
-    for i in range(2):
-        assert of_label[i] == logits[i, labels[i]]
+    assert of_label[0] == logits[0, 3] == 0
+    assert of_label[1] == logits[1, 0] == 7
     assert values.tolist() == [[5, 2], [7, 4]]
     assert classes.tolist() == [[1, 2], [0, 3]]
     assert found.tolist() == [False, True]
-    assert of_label.tolist() == [0, 7]
-
-
-# %%
-def numpy_axis_is_dim_in_torch() -> None:
-    """Tensors compute what NumPy computes; its `axis` is called `dim`.
-
-    Rows of length sqrt(1 + 4 + 4) = 3 and sqrt(16 + 16 + 4) = 6. On the CPU,
-    where NumPy works. NumPy's floats have 8 bytes, torch's have 4.
-    """
-    array = np.array([[1.0, 2.0, 2.0], [4.0, 4.0, 2.0]])
-    x = torch.tensor([[1.0, 2.0, 2.0], [4.0, 4.0, 2.0]])
-    print("array and x =", x.tolist())
-    print("array.dtype =", array.dtype, "  x.dtype =", x.dtype)
-    assert array.dtype == np.float64
-    assert x.dtype == torch.float32
-
-    by_numpy = np.linalg.norm(array, axis=1)
-    by_torch = torch.linalg.norm(x, dim=1)
-    print("norm, axis=1:", by_numpy.tolist(), "  dim=1:", by_torch.tolist())
-    assert by_numpy.tolist() == [3, 6]
-    assert by_torch.tolist() == [3, 6]
-
-    # @ is the matrix product in both: row i times row j.
-    print("array @ array.T:", (array @ array.T).tolist())
-    print("x @ x.T:        ", (x @ x.T).tolist())
-    assert (array @ array.T).tolist() == [[9, 16], [16, 36]]
-    assert (x @ x.T).tolist() == [[9, 16], [16, 36]]
 
 
 # %%
@@ -444,25 +410,19 @@ def from_numpy_shares_memory_tensor_copies() -> None:
     array = np.zeros(2)
     shared = torch.from_numpy(array)
     copied = torch.tensor(array)
-    other_type = torch.as_tensor(array, dtype=torch.float32)  # needs a copy
     array[0] = 7
     print("array = zeros(2), and after array[0] = 7")
     print("from_numpy(array):               ", shared.tolist(), "shares")
     print("tensor(array):                   ", copied.tolist(), "copied")
-    print("as_tensor(array, dtype=float32): ", other_type.tolist(), "copied")
     assert shared.tolist() == [7, 0]
     assert copied.tolist() == [0, 0]
-    assert other_type.tolist() == [0, 0]
 
     x = torch.zeros(2)
-    shared = x.numpy()
-    copied = x.numpy().copy()
+    back = x.numpy()
     x[0] = 7
-    print("x = zeros(2), and after x[0] = 7")
-    print("x.numpy():                       ", shared.tolist(), "shares")
-    print("x.numpy().copy():                ", copied.tolist(), "copied")
-    assert shared.tolist() == [7, 0]
-    assert copied.tolist() == [0, 0]
+    print("x = torch.zeros(2), and after x[0] = 7")
+    print("x.numpy():                       ", back.tolist(), "shares")
+    assert back.tolist() == [7, 0]
 
 
 # %%
@@ -470,9 +430,9 @@ def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
     """The result dtype: the higher kind; of one kind, the smallest for both.
 
     Kinds rise from bool to integer to float. Of two kinds the higher one wins,
-    in its own size; of one kind, the smallest dtype that holds both.
+    in its own size; of one kind, the smallest dtype that holds both. A Python
+    number has a kind and no size: a float makes float32 of integers.
     """
-    flag = torch.tensor([True], device=device)
     byte = torch.tensor([200], dtype=torch.uint8, device=device)
     signed = torch.tensor([-3], dtype=torch.int8, device=device)
     whole = torch.tensor([3], device=device)  # int64
@@ -480,16 +440,12 @@ def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
     half = single.to(torch.float16)
     brain = single.to(torch.bfloat16)  # 16 bits as well, see Mixed precision
 
-    print("bool True + uint8 200   ", flag + byte)
-    print("uint8 200 + uint8 200   ", byte + byte)  # 400 - 256
     print("uint8 200 + int8 -3     ", byte + signed)  # no 8 bits hold both
     print("int64 3 + float16 0.5   ", whole + half)
     print("int64 3 + 0.5           ", whole + 0.5)  # a Python number
     print("float16 0.5 + 2.0       ", half + 2.0)
     print("float16 + bfloat16      ", half + brain)
     print("int64 3 / 2 and 3 // 2  ", whole / 2, whole // 2)
-    assert_close(flag + byte, torch.full_like(byte, 201))
-    assert_close(byte + byte, torch.full_like(byte, 144))
     assert_close(byte + signed, torch.full_like(byte, 197, dtype=torch.int16))
     assert_close(whole + half, half + 3)
     assert (whole + half).dtype == torch.float16
@@ -510,13 +466,11 @@ def einsum_sums_over_letters_that_vanish(device: torch.device) -> None:
     y = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]], device=device)
     product = torch.einsum("ij,jk->ik", x, y)
     of_rows = torch.einsum("ij->i", x)
-    outer = torch.einsum("i,j->ij", x[0], x[1])
 
     print("x =", x.tolist())
     print("y =", y.tolist())
     print("ij,jk->ik of x, y:    ", product.tolist(), "= x @ y")
     print("ij->i of x:           ", of_rows.tolist(), "= x.sum(dim=1)")
-    print("i,j->ij of x[0], x[1]:", outer.tolist())
     looped = torch.zeros(2, 2, device=device)
     for i in range(2):
         for k in range(2):
@@ -524,11 +478,7 @@ def einsum_sums_over_letters_that_vanish(device: torch.device) -> None:
                 looped[i, k] += x[i, j] * y[j, k]
     assert_close(product, looped)
     assert_close(product, x @ y)
-    assert product.tolist() == [[7, 8], [16, 17]]
     assert_close(of_rows, x.sum(dim=1))
-    assert of_rows.tolist() == [6, 15]
-    # Both letters are kept: nothing is summed.
-    assert outer.tolist() == [[4, 5, 6], [8, 10, 12], [12, 15, 18]]
 
 
 # %% [markdown]
@@ -578,8 +528,7 @@ def autograd_agrees_with_calculus(device: torch.device) -> None:
     f = (x - 2) ** 2
     f.backward()
     print("f(x) = (x - 2)^2 at x = 1")
-    print("  gradient", x.grad.item())
-    print("  by hand  2 (1 - 2) = -2")
+    print("  gradient", x.grad.item(), "  by hand 2 (1 - 2) = -2")
     assert x.grad == -2
 
     # At pi/3 no term vanishes: the sine is 0.866, the cosine 0.5.
@@ -628,15 +577,15 @@ def linear_regression_by_formula_and_by_autograd(device: torch.device) -> None:
     """
     torch.manual_seed(0)
     x = torch.randn(50, 2, device=device)
-    noise = 0.1 * torch.randn(50, device=device)
-    y = x @ torch.tensor([-1.0, 2.0], device=device) + noise  # (50,)
+    true_w = torch.tensor([-1.0, 2.0], device=device)
+    y = x @ true_w + 0.1 * torch.randn(50, device=device)  # (50,)
 
     w = torch.zeros(2, device=device)
     for _ in range(30):
         gradient = 2 / 50 * x.T @ (x @ w - y)
         w = w - 0.1 * gradient
-    print("50 points of y = x w + noise, w = (-1, 2)")
     loss = F.mse_loss(x @ w, y)
+    print("50 points of y = x w + noise, w = (-1, 2)")
     print(f"by formula:    w = ({w[0]:.4f}, {w[1]:.4f})   loss {loss:.6f}")
 
     v = torch.zeros(2, requires_grad=True, device=device)
@@ -650,15 +599,14 @@ def linear_regression_by_formula_and_by_autograd(device: torch.device) -> None:
     print(f"by autograd:   w = ({v[0]:.4f}, {v[1]:.4f})   loss {loss:.6f}")
     assert_close(v.detach(), w)
 
-    # Least squares solves it without steps; 30 steps come close to it.
+    # Least squares needs no steps: at its w the gradient is 0.
     best = torch.linalg.pinv(x) @ y
     lowest = F.mse_loss(x @ best, y)
     print(f"least squares: w = ({best[0]:.4f}, {best[1]:.4f})", end="")
     print(f"   loss {lowest:.6f}, the lowest")
     assert_close(x.T @ (x @ best - y), torch.zeros_like(w), rtol=0, atol=1e-3)
     assert 0 < lowest < loss
-    assert_close(v.detach(), best, rtol=0, atol=0.05)
-    true_w = torch.tensor([-1.0, 2.0], device=device)
+    assert_close(w, best, rtol=0, atol=0.05)
     assert_close(best, true_w, rtol=0, atol=0.1)
 
 
@@ -670,16 +618,13 @@ def linear_regression_by_module_and_optimizer(device: torch.device) -> None:
     """
     torch.manual_seed(0)
     x = torch.randn(50, 2, device=device)
-    noise = 0.1 * torch.randn(50, 1, device=device)
     true_w = torch.tensor([[-1.0], [2.0]], device=device)
-    y = x @ true_w + noise  # (50, 1), the shape that nn.Linear gives
+    # (50, 1), the shape that nn.Linear gives
+    y = x @ true_w + 0.1 * torch.randn(50, 1, device=device)
 
     w = torch.zeros(2, 1, device=device)
     for _ in range(30):
         w = w - 0.1 * (2 / 50 * x.T @ (x @ w - y))
-    loss = F.mse_loss(x @ w, y)
-    print("50 points of y = x w + noise, w = (-1, 2)")
-    print(f"by hand:    w = ({w[0, 0]:.4f}, {w[1, 0]:.4f})   loss {loss:.6f}")
 
     model = nn.Linear(2, 1, bias=False).to(device)
     nn.init.zeros_(model.weight)  # to begin where the other began
@@ -689,86 +634,65 @@ def linear_regression_by_module_and_optimizer(device: torch.device) -> None:
         optimizer.zero_grad()  # 2. forget the gradients of the last step
         loss.backward()  # 3. the gradient of each weight
         optimizer.step()  # 4. w -= lr * w.grad
-    learnt = model.weight.detach()[0]
-    loss = F.mse_loss(model(x), y)
-    print(
-        f"by library: w = ({learnt[0]:.4f}, {learnt[1]:.4f})   loss {loss:.6f}"
-    )
-    assert_close(learnt, w[:, 0])
-    assert_close(learnt, true_w[:, 0], rtol=0, atol=0.1)
+    learnt = model.weight.detach().T  # (2, 1)
+
+    print("50 points of y = x w + noise, w = (-1, 2)")
+    print(f"by hand:    w = ({w[0, 0]:.4f}, {w[1, 0]:.4f})")
+    print(f"by library: w = ({learnt[0, 0]:.4f}, {learnt[1, 0]:.4f})")
+    assert_close(learnt, w)
+    assert_close(learnt, true_w, rtol=0, atol=0.1)
 
 
 # %%
-def single_gradients_have_the_full_gradient_as_mean(
-    device: torch.device,
-) -> None:
-    """The gradient of one point is, on average, that of all points.
-
-    Of one point: 2 (x w - y) x. So a step on one point, at random, is on
-    average the full step, at 1/50 of the work: stochastic gradient descent.
-    """
-    torch.manual_seed(0)
-    x = torch.randn(50, 2, device=device)
-    y = x @ torch.tensor([-1.0, 2.0], device=device)
-    w = torch.zeros(2, requires_grad=True, device=device)
-
-    loss = ((x @ w - y) ** 2).mean()
-    loss.backward()
-    single = 2 * (x @ w.detach() - y)[:, None] * x  # (50, 2), one a row
-    mean = single.mean(dim=0)
-    print(f"point 0:      gradient ({single[0, 0]:.3f}, {single[0, 1]:.3f})")
-    print(f"point 1:      gradient ({single[1, 0]:.3f}, {single[1, 1]:.3f})")
-    print(f"mean of 50:   gradient ({mean[0]:.3f}, {mean[1]:.3f})")
-    print(f"w.grad, all:           ({w.grad[0]:.3f}, {w.grad[1]:.3f})")
-    assert_close(mean, w.grad)
-
-    # Point 0 by autograd as well.
-    w.grad = None
-    ((x[0] @ w - y[0]) ** 2).backward()
-    assert_close(w.grad, single[0])
-
-
-# %%
-def excess_after(
-    passes: int, x: Tensor, y: Tensor, batch_size: int, lr: float
-) -> float:
-    """Return how far the loss is above least squares after some passes."""
+def excess_of_each_pass(
+    x: Tensor, y: Tensor, batch_size: int, lr: float
+) -> list[float]:
+    """Return how far the loss is above least squares after each pass."""
+    best = torch.linalg.pinv(x) @ y
     w = torch.zeros(2, device=x.device)
-    for _ in range(passes):
+    excess = []
+    for _ in range(10):
         for start in range(0, len(x), batch_size):
             batch_x = x[start : start + batch_size]
             error = batch_x @ w - y[start : start + batch_size]
             w = w - lr * 2 / batch_size * batch_x.T @ error
-    best = torch.linalg.pinv(x) @ y
-    return (F.mse_loss(x @ w, y) - F.mse_loss(x @ best, y)).item()
+        excess.append((F.mse_loss(x @ w, y) - F.mse_loss(x @ best, y)).item())
+    return excess
 
 
 def stochastic_descent_leads_after_one_pass(device: torch.device) -> None:
     """Stochastic gradient descent leads at first, the full batch at last.
 
-    A pass is one step on all 50 points, or 50 steps on one. Each side is shown
-    at its own best of six rates, by the loss above that of least squares.
+    The gradient of one point, 2 (x w - y) x, is on average that of all 50, at
+    1/50 of the work. A pass is one step on all points, or 50 steps on one.
+    Each side is shown at its own best of five rates.
     """
     torch.manual_seed(0)
     x = torch.randn(50, 2, device=device)
     noise = 0.1 * torch.randn(50, device=device)
     y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
+    w = torch.zeros(2, requires_grad=True, device=device)
+    F.mse_loss(x @ w, y).backward()
+    single = 2 * (x @ w.detach() - y)[:, None] * x  # (50, 2), one a row
+    mean = single.mean(dim=0)
+    print(f"gradient of point 0:       {single[0, 0]:.3f} {single[0, 1]:.3f}")
+    print(f"mean of the 50 gradients:  {mean[0]:.3f} {mean[1]:.3f}")
+    print(f"gradient of the mean loss: {w.grad[0]:.3f} {w.grad[1]:.3f}")
+    assert_close(mean, w.grad)
 
-    all_first, all_last = [], []
-    one_first, one_last = [], []
-    for lr in [0.02, 0.05, 0.1, 0.3, 0.4, 0.5]:
-        all_first.append(excess_after(1, x, y, batch_size=50, lr=lr))
-        one_first.append(excess_after(1, x, y, batch_size=1, lr=lr))
-        all_last.append(excess_after(15, x, y, batch_size=50, lr=lr))
-        one_last.append(excess_after(15, x, y, batch_size=1, lr=lr))
-
+    by_all, by_one = [], []
+    for lr in [0.02, 0.05, 0.1, 0.3, 0.5]:
+        by_all.append(excess_of_each_pass(x, y, batch_size=50, lr=lr))
+        by_one.append(excess_of_each_pass(x, y, batch_size=1, lr=lr))
+    all_best = torch.tensor(by_all).amin(dim=0)  # (10,), of each pass
+    one_best = torch.tensor(by_one).amin(dim=0)
     print("loss above that of least squares, each at its best rate")
-    print("                 one pass   15 passes")
-    print(f"all points      {min(all_first):9.6f}   {min(all_last):9.6f}")
-    print(f"one at a time   {min(one_first):9.6f}   {min(one_last):9.6f}")
-    assert 0 <= min(one_first) < min(all_first) / 10
+    print("                 one pass   10 passes")
+    print(f"all points      {all_best[0]:9.6f}   {all_best[9]:9.6f}")
+    print(f"one at a time   {one_best[0]:9.6f}   {one_best[9]:9.6f}")
+    assert 0 <= one_best[0] < all_best[0] / 10
     # Each point has a minimum of its own, so w never comes to a stop.
-    assert -1e-6 < min(all_last) < min(one_last) / 2
+    assert -1e-6 < all_best[9] < one_best[9] / 2
 
 
 # %% [markdown]
@@ -778,38 +702,22 @@ def stochastic_descent_leads_after_one_pass(device: torch.device) -> None:
 
 
 # %%
-def linear_is_x_times_weight_plus_bias(device: torch.device) -> None:
-    """`nn.Linear` holds a weight and a bias and returns x W^T + b.
-
-    From 3 numbers to 2: W (2, 3) and b (2,), together 8 parameters.
-    """
-    torch.manual_seed(0)
-    layer = nn.Linear(3, 2).to(device)
-    x = torch.tensor([[1.0, -2.0, 0.5]], device=device)  # (batch 1, 3)
-    y = layer(x)  # (1, 2)
-
-    print("x =", x.tolist())
-    print("layer.weight.shape", tuple(layer.weight.shape), "6 numbers to learn")
-    print("layer.bias.shape  ", tuple(layer.bias.shape), "  2 numbers to learn")
-    print(f"layer(x):             {y[0, 0]:.4f} {y[0, 1]:.4f}")
-    by_hand = x @ layer.weight.T + layer.bias
-    print(f"x @ weight.T + bias:  {by_hand[0, 0]:.4f} {by_hand[0, 1]:.4f}")
-    assert layer.weight.shape == (2, 3)
-    assert layer.bias.shape == (2,)
-    assert y.shape == (1, 2)
-    assert_close(y, by_hand)
-
-
-# %%
 def two_linear_layers_without_activation_are_one(device: torch.device) -> None:
     """Without an activation between them, two Linear layers are one.
 
-    (x A^T + a) B^T + b = x (B A)^T + (a B^T + b): again a weight and a bias.
+    `nn.Linear(3, 4)` holds a weight A (4, 3) and a bias a (4,) and returns
+    x A^T + a. A second one makes (x A^T + a) B^T + b of it, which is
+    x (B A)^T + (a B^T + b): again a weight and a bias.
     """
     torch.manual_seed(0)
     first = nn.Linear(3, 4).to(device)
     second = nn.Linear(4, 2).to(device)
     x = torch.randn(5, 3, device=device)
+    print("first.weight", tuple(first.weight.shape), end="")
+    print("  first.bias", tuple(first.bias.shape))
+    assert first.weight.shape == (4, 3)
+    assert first.bias.shape == (4,)
+    assert_close(first(x), x @ first.weight.T + first.bias)
 
     two = nn.Sequential(first, second)(x)  # calls one after the other
     weight = second.weight @ first.weight  # (2, 3)
@@ -915,30 +823,23 @@ def cross_entropy_is_minus_the_log_probability(device: torch.device) -> None:
     """
     label = torch.tensor([0], device=device)
     right = torch.tensor([[1.0, 0.0]], device=device)  # (batch 1, 2 classes)
-    confident = torch.tensor([[5.0, 0.0]], device=device)
     wrong = torch.tensor([[0.0, 1.0]], device=device)
     disaster = torch.tensor([[0.0, 5.0]], device=device)
 
+    probability = right.softmax(dim=1)[0, 0]
     loss_right = F.cross_entropy(right, label)
-    loss_confident = F.cross_entropy(confident, label)
     loss_wrong = F.cross_entropy(wrong, label)
     loss_disaster = F.cross_entropy(disaster, label)
-    print("the class 0 is right")
+    print("class 0 is right; of the logits 1, 0 softmax gives it the")
+    print(f"probability {probability:.4f}, and -log of that is", end="")
+    print(f" {-probability.log():.4f}")
     print(f"logits 1, 0: right                loss {loss_right:.4f}")
-    print(f"logits 5, 0: right and confident  loss {loss_confident:.4f}")
     print(f"logits 0, 1: wrong                loss {loss_wrong:.4f}")
     print(f"logits 0, 5: wrong and confident  loss {loss_disaster:.4f}")
+    assert_close(loss_right, -probability.log())
     assert math.isclose(loss_right, math.log(1 + math.exp(-1)), rel_tol=1e-4)
-    assert math.isclose(loss_confident, math.log1p(math.exp(-5)), rel_tol=1e-3)
     assert math.isclose(loss_wrong, math.log(1 + math.exp(1)), rel_tol=1e-4)
     assert math.isclose(loss_disaster, math.log(1 + math.exp(5)), rel_tol=1e-4)
-
-    probability = right.softmax(dim=1)[0, 0]
-    print(
-        f"logits 1, 0: softmax gives class 0 the probability {probability:.4f}"
-    )
-    print(f"             -log of it is {-probability.log():.4f}")
-    assert_close(loss_right, -probability.log())
 
 
 # %%
@@ -965,72 +866,17 @@ def mse_l1_and_huber_by_formula(device: torch.device) -> None:
 
 
 # %%
-def momentum_adds_up_gradients(device: torch.device) -> None:
-    """`SGD(momentum=0.9)` steps along a sum in which old gradients fade.
-
-    v = 0.9 v + gradient, then w = w - lr v. A slope of 1 all the time gives
-    v = 1, 1.9, 2.71 and so on, towards 1 / (1 - 0.9) = 10.
-    """
-    w = torch.tensor(0.0, requires_grad=True, device=device)
-    optimizer = torch.optim.SGD([w], lr=1.0, momentum=0.9)
-    print("step   w moves by   (slope 1, lr 1, momentum 0.9)")
-    for step in range(5):
-        before = w.item()
-        optimizer.zero_grad()
-        w.backward()  # the slope of w itself is 1
-        optimizer.step()
-        moved = before - w.item()
-        print(f"{step + 1:4} {moved:9.3f}")
-        by_hand = (1 - 0.9 ** (step + 1)) / (1 - 0.9)
-        assert math.isclose(moved, by_hand, rel_tol=1e-3)
-
-
-# %%
-def a_scheduler_changes_the_rate_each_epoch(device: torch.device) -> None:
-    """`lr_scheduler` lowers the rate of the optimizer after each epoch.
-
-    An epoch is one pass over the data. From 0.8: StepLR halves it every two
-    epochs, ExponentialLR takes a tenth off, CosineAnnealingLR ends at 0.
-    """
-    w = torch.zeros(1, requires_grad=True, device=device)
-    halved = torch.optim.SGD([w], lr=0.8)
-    tenth = torch.optim.SGD([w], lr=0.8)
-    cosine = torch.optim.SGD([w], lr=0.8)
-    schedulers = torch.optim.lr_scheduler
-    by_step = schedulers.StepLR(halved, step_size=2, gamma=0.5)
-    by_factor = schedulers.ExponentialLR(tenth, gamma=0.9)
-    by_cosine = schedulers.CosineAnnealingLR(cosine, T_max=6)
-
-    print("epoch   StepLR   ExponentialLR   CosineAnnealingLR")
-    for epoch in range(6):
-        # Read here, before schedule.step(), it is the rate of this epoch.
-        step_rate = halved.param_groups[0]["lr"]
-        factor_rate = tenth.param_groups[0]["lr"]
-        cosine_rate = cosine.param_groups[0]["lr"]
-        print(f"{epoch:5} {step_rate:8.4f}", end="")
-        print(f" {factor_rate:15.4f} {cosine_rate:19.4f}")
-        assert math.isclose(step_rate, 0.8 * 0.5 ** (epoch // 2))
-        assert math.isclose(factor_rate, 0.8 * 0.9**epoch)
-        by_hand = 0.4 * (1 + math.cos(math.pi * epoch / 6))
-        assert math.isclose(cosine_rate, by_hand)
-
-        halved.step()  # here the steps of one epoch would be
-        tenth.step()
-        cosine.step()
-        by_step.step()
-        by_factor.step()
-        by_cosine.step()
-    assert math.isclose(by_cosine.get_last_lr()[0], 0, abs_tol=1e-9)
-
-
-# %%
-def farthest_in_last_epoch(x: Tensor, y: Tensor, falling: bool) -> float:
-    """Return how far w is from least squares, at most, in epoch 10."""
+def farthest_in_last_epoch(
+    x: Tensor, y: Tensor, falling: bool
+) -> tuple[float, list[float]]:
+    """Return the largest distance of w in the last of 10 epochs; rates."""
     w = torch.zeros(2, requires_grad=True, device=x.device)
     optimizer = torch.optim.SGD([w], lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
     best = torch.linalg.pinv(x) @ y
+    rates = []
     for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
         farthest = 0.0  # begins anew in each epoch
         for i in range(len(x)):
             loss = (x[i] @ w - y[i]) ** 2
@@ -1040,55 +886,47 @@ def farthest_in_last_epoch(x: Tensor, y: Tensor, falling: bool) -> float:
             distance = torch.linalg.vector_norm(w.detach() - best).item()
             farthest = max(farthest, distance)
         if falling:
-            scheduler.step()
-    return farthest
+            scheduler.step()  # once an epoch: the rate of the next one
+    return farthest, rates
 
 
 def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
     """A learning rate that falls to 0 ends nearer the minimum.
 
-    Linear regression, one point a step, 20 noisy points. Each point pulls w to
-    a minimum of its own; at a constant rate w keeps moving between them.
+    Linear regression, one point a step, 12 noisy points. Each point pulls w to
+    a minimum of its own; at a constant rate w keeps moving between them. An
+    epoch is one pass over the data; `CosineAnnealingLR` sets the rate of epoch
+    n, from 0, to 0.1 (1 + cos(pi n / 10)) / 2. StepLR and others work alike.
     """
     torch.manual_seed(0)
-    x = torch.randn(20, 2, device=device)
-    noise = 0.5 * torch.randn(20, device=device)
+    x = torch.randn(12, 2, device=device)
+    noise = 0.5 * torch.randn(12, device=device)
     y = x @ torch.tensor([-1.0, 2.0], device=device) + noise
 
-    constant = farthest_in_last_epoch(x, y, falling=False)
-    falling = farthest_in_last_epoch(x, y, falling=True)
+    constant, _ = farthest_in_last_epoch(x, y, falling=False)
+    falling, rates = farthest_in_last_epoch(x, y, falling=True)
+    print(f"falling rate: {rates[0]:.4f} {rates[1]:.4f} ... {rates[9]:.4f}")
     print("largest distance of w from least squares in the last of 10 epochs")
     print(f"lr 0.1 throughout:               {constant:.4f}")
     print(f"lr 0.1 falling (cosine) to 0:    {falling:.4f}")
+    assert rates[0] == 0.1
+    for epoch in range(10):
+        by_hand = 0.1 * (1 + math.cos(math.pi * epoch / 10)) / 2
+        assert math.isclose(rates[epoch], by_hand)
     assert 0 < falling < constant / 3
     assert constant < 2  # w began at a distance of about sqrt(1 + 4)
 
 
 # %%
 def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor) -> Tensor:
-    """Train `model` for 120 steps on all points; return what it has learnt."""
-    for _ in range(120):
-        loss = F.mse_loss(model(x), y)
+    """Train `model` for 80 steps on all points; return what it has learnt."""
+    inputs = 4 * x - 2  # from 0..1 to -2..2, around 0
+    for _ in range(80):
+        loss = F.mse_loss(model(inputs), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return model(x).detach()
-
-
-class WaveNet(nn.Module):
-    """One number to one, by two hidden layers of 64 units."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Linear(1, 64)
-        self.second = nn.Linear(64, 64)
-        self.output = nn.Linear(64, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return y (batch, 1) of x (batch, 1)."""
-        x = self.first(4 * x - 2).tanh()  # from 0..1 to -2..2
-        x = self.second(x).tanh()
-        return self.output(x)  # no tanh: y leaves -1..1
+    return model(inputs).detach()
 
 
 def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
@@ -1096,26 +934,29 @@ def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
 ) -> None:
     """Adam and momentum fit a wave in the steps in which SGD does not.
 
-    y = 4 sin(pi x) cos(4 pi x^2) at 100 points, 120 steps on all of them. Each
-    optimizer has a rate near its own best of several that were tried.
+    y = 4 sin(pi x) cos(4 pi x^2) at 80 points, 80 steps on all of them, each
+    optimizer near its own best rate. SGD goes w - lr g along the gradient g,
+    momentum w - lr v along v = 0.9 v + g, in which old gradients fade; Adam
+    also divides by the usual size of each weight's gradient.
     """
-    x = torch.linspace(0, 1, 100, device=device)[:, None]  # (100, 1)
+    x = torch.linspace(0, 1, 80, device=device)[:, None]  # (80, 1)
     y = 4 * (math.pi * x).sin() * (4 * math.pi * x**2).cos()
     torch.manual_seed(0)
-    sgd = WaveNet().to(device)
+    hidden = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64))
+    sgd = nn.Sequential(hidden, nn.Tanh(), nn.Linear(64, 1)).to(device)
     momentum = copy.deepcopy(sgd)  # all three begin with the same weights
     adam = copy.deepcopy(sgd)
-    optimizer = torch.optim.SGD(sgd.parameters(), lr=0.12)
+    optimizer = torch.optim.SGD(sgd.parameters(), lr=0.08)
     by_sgd = fit_wave(sgd, optimizer, x, y)
-    optimizer = torch.optim.SGD(momentum.parameters(), lr=0.03, momentum=0.9)
+    optimizer = torch.optim.SGD(momentum.parameters(), lr=0.04, momentum=0.9)
     by_momentum = fit_wave(momentum, optimizer, x, y)
-    optimizer = torch.optim.Adam(adam.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(adam.parameters(), lr=0.015)
     by_adam = fit_wave(adam, optimizer, x, y)
 
     sgd_error = F.mse_loss(by_sgd, y)
     momentum_error = F.mse_loss(by_momentum, y)
     adam_error = F.mse_loss(by_adam, y)
-    print("mean squared error after 120 steps")
+    print("mean squared error after 80 steps")
     print(f"always 0: {(y**2).mean():.4f}   SGD:  {sgd_error:.4f}")
     print(f"momentum: {momentum_error:.4f}   Adam: {adam_error:.4f}")
     assert 0 < momentum_error < sgd_error / 3
@@ -1127,7 +968,7 @@ def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
     axes.plot(x.tolist(), by_sgd.tolist(), label="SGD")
     axes.plot(x.tolist(), by_momentum.tolist(), label="momentum")
     axes.plot(x.tolist(), by_adam.tolist(), label="Adam")
-    axes.set(xlabel="x", ylabel="y", title="a wave, fitted in 120 steps")
+    axes.set(xlabel="x", ylabel="y", title="a wave, fitted in 80 steps")
     axes.legend()
     save_figure(figure, "tour_wave", figures)
 
@@ -1178,10 +1019,9 @@ def kernels_blur_find_edges_and_sharpen(
         layer.weight.copy_(kernels[:, None])  # (3, 1, 5, 5)
         blurred, edges, sharp = layer(image[None, None])[0]  # (28, 28) each
 
-    # A second way: the 25 pixels around each place as a column, by `unfold`.
-    around = F.unfold(image[None, None], 5, padding=2)[0]  # (25, 784)
-    by_hand = (blur.flatten() @ around).view(28, 28)
-    assert_close(blurred, by_hand, rtol=0, atol=2e-3)  # a GPU rounds to 10 bits
+    # One pixel by hand; a GPU rounds a convolution to 10 bits.
+    by_hand = (blur * image[10:15, 11:16]).sum()
+    assert_close(blurred[12, 13], by_hand, rtol=0, atol=2e-3)
     assert_close(edges, image - blurred, rtol=0, atol=2e-3)
     assert_close(sharp, image + edges, rtol=0, atol=2e-3)
 
@@ -1189,11 +1029,8 @@ def kernels_blur_find_edges_and_sharpen(
     rough_image = image.diff().abs().mean()
     rough_blurred = blurred.diff().abs().mean()
     rough_sharp = sharp.diff().abs().mean()
-    print(f"blur:  kernel sums to {blur.sum():.0f}, an even grey stays")
-    print(f"edges: kernel sums to {(same - blur).sum():.0f}, an even grey is 0")
     print(f"a pixel and its right neighbour differ by {rough_image:.3f},")
     print(f"blurred by {rough_blurred:.3f}, sharp by {rough_sharp:.3f}")
-    assert_close(kernels.sum(dim=(1, 2)).cpu(), torch.tensor([1.0, 0, 1]))
     assert rough_blurred < 0.7 * rough_image
     assert rough_sharp > 1.3 * rough_image
 
@@ -1384,30 +1221,37 @@ class Net(nn.Module):
         return self.output(x)
 
 
-def the_net_gives_ten_logits_an_image(device: torch.device) -> None:
-    """Before training, the ten logits of an image are near 0: a guess.
+def eval_and_no_grad_before_predicting(device: torch.device) -> None:
+    """`eval()` makes the answer repeatable, `no_grad` keeps no graph.
 
-    All equal, each class has probability 1/10 and the loss is log(10) = 2.303.
+    In training mode dropout zeroes other units each time. The two switches
+    are separate: `eval()` records a graph as well.
     """
     torch.manual_seed(0)
-    images, labels = font_digits("train", 100)
-    images = images.to(device)
-    labels = labels.to(device)
     model = Net().to(device)
-    logits = model(images)
-    loss = F.cross_entropy(logits, labels)
-    count = sum(parameter.numel() for parameter in model.parameters())
+    image = font_digits("test", 1)[0].to(device)  # (1, 1, 28, 28)
 
-    print("images", tuple(images.shape), " labels", tuple(labels.shape))
-    print("logits", tuple(logits.shape), " parameters", f"{count:,}")
-    print(f"largest logit in size {logits.abs().max():.3f}")
-    print(f"loss before training {loss:.3f}, log(10) = {math.log(10):.3f}")
-    assert images.shape == (100, 1, 28, 28)
-    assert labels.unique().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert logits.shape == (100, 10)
-    assert count == (25 * 8 + 8) + (25 * 8 * 16 + 16) + (784 * 10 + 10)
-    assert 0 < logits.abs().max() < 0.5
-    assert abs(loss - math.log(10)) < 0.1
+    model.train()
+    first = model(image)
+    second = model(image)
+    print("image", tuple(image.shape), "  logits", tuple(first.shape))
+    print(f"train mode: logit 0 {first[0, 0]:.4f}, then {second[0, 0]:.4f}")
+    assert first.shape == (1, 10)
+    assert not torch.allclose(first, second, atol=1e-3)
+
+    model.eval()
+    first = model(image)
+    second = model(image)
+    print(f"eval mode:  logit 0 {first[0, 0]:.4f}, then {second[0, 0]:.4f}")
+    print("eval mode:  requires_grad is", first.requires_grad)
+    assert torch.equal(first, second)
+    assert first.requires_grad
+
+    with torch.no_grad():
+        third = model(image)
+    print("no_grad:    requires_grad is", third.requires_grad)
+    assert not third.requires_grad
+    assert torch.equal(third, first)
 
 
 # %%
@@ -1416,7 +1260,7 @@ def train_net(
 ) -> list[float]:
     """Train `model` on its device; return the mean loss of each epoch."""
     device = next(model.parameters()).device
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.007)
     data = torch.utils.data.TensorDataset(images, labels)
     loader = DataLoader(data, batch_size=32, shuffle=True)
     model.train()  # dropout on
@@ -1479,38 +1323,6 @@ def train_on_some_fonts_and_score_on_others(
 
 
 # %%
-def eval_and_no_grad_before_predicting(device: torch.device) -> None:
-    """`eval()` makes the answer repeatable, `no_grad` keeps no graph.
-
-    In training mode dropout zeroes other units each time. The two switches
-    are separate: `eval()` records a graph as well.
-    """
-    torch.manual_seed(0)
-    model = Net().to(device)
-    image = font_digits("test", 1)[0].to(device)  # (1, 1, 28, 28)
-
-    model.train()
-    first = model(image)
-    second = model(image)
-    print(f"train mode: logit 0 {first[0, 0]:.4f}, then {second[0, 0]:.4f}")
-    assert not torch.allclose(first, second, atol=1e-3)
-
-    model.eval()
-    first = model(image)
-    second = model(image)
-    print(f"eval mode:  logit 0 {first[0, 0]:.4f}, then {second[0, 0]:.4f}")
-    assert_close(first, second)
-    print("eval mode:  requires_grad is", first.requires_grad)
-    assert first.requires_grad
-
-    with torch.no_grad():
-        third = model(image)
-    print("no_grad:    requires_grad is", third.requires_grad)
-    assert not third.requires_grad
-    assert_close(third, first.detach())
-
-
-# %%
 def save_and_load_a_state_dict(device: torch.device) -> None:
     """Save `model.state_dict()`; a new model of the class loads it.
 
@@ -1526,10 +1338,9 @@ def save_and_load_a_state_dict(device: torch.device) -> None:
         state = torch.load(path, map_location="cpu")  # tensors only
 
     print("names:", *list(state)[:4], "...")
-    loaded = Net().to(device)
-    assert not torch.allclose(loaded.eval()(images), model(images))
+    loaded = Net().to(device).eval()
+    assert not torch.allclose(loaded(images), model(images))
     loaded.load_state_dict(state)  # changes `loaded`; do not assign the result
-    loaded.eval()
     before = model(images)  # logits (5, 10)
     after = loaded(images)
     print("two of the logits of image 0")
@@ -1572,8 +1383,8 @@ def predict_one_image_of_your_own(
     font = ImageFont.truetype(str(fonts / "cmr10.ttf"), size=26)
     picture = Image.new("L", (28, 28), 0)  # black
     ImageDraw.Draw(picture).text((14, 14), "4", 255, font, anchor="mm")
-    paper = Image.new("L", (28, 28), 255)  # white
-    ImageDraw.Draw(paper).text((14, 14), "4", 0, font, anchor="mm")
+    pixels = np.array(picture)  # (28, 28), 0 to 255
+    paper = Image.fromarray(255 - pixels)  # black on white
     with tempfile.TemporaryDirectory() as folder:
         picture.save(Path(folder, "four.png"))
         label, probability = predict_image(model, Path(folder, "four.png"))
@@ -1587,9 +1398,9 @@ def predict_one_image_of_your_own(
     assert again == 4
     assert math.isclose(same, probability, rel_tol=0.01)
 
-    # The same by hand from the picture that was never a file.
-    pixels = torch.tensor(list(picture.tobytes()), dtype=torch.float32)
-    logits = model(pixels.view(1, 1, 28, 28).to(device) / 255)[0]
+    # The same by hand, from the pixels that were never a file.
+    x = torch.tensor(pixels / 255, dtype=torch.float32, device=device)
+    logits = model(x.view(1, 1, 28, 28))[0]
     by_hand = logits[4].exp() / logits.exp().sum()
     assert math.isclose(probability, by_hand.item(), rel_tol=0.01)
 
@@ -1646,12 +1457,10 @@ def autocast_picks_a_dtype_for_each_operation(
         loss = F.cross_entropy(logits, labels)
     loss.backward()  # outside; it knows the type of each operation
 
-    print("input   ", x.dtype)
     print("logits  ", logits.dtype)
     print("loss    ", loss.dtype)
     print("weight  ", layer.weight.dtype)
     print("gradient", layer.weight.grad.dtype)
-    assert x.dtype == torch.float32
     assert logits.dtype == half
     assert loss.dtype == torch.float32
     assert layer.weight.dtype == torch.float32
@@ -1682,111 +1491,93 @@ def grad_scaler_scales_skips_and_goes_on() -> None:
     scaler.scale(w.half().float() * 1e-8).backward()
     scaler.step(optimizer)
     scaler.update()
-    print(f"step 1, slope 1e-08: w = {w:.2e}", end="")
-    print("   scale", scaler.get_scale())
+    scale = scaler.get_scale()
+    print(f"step 1, slope 1e-08: w = {w:.2e}   scale {scale}")
     assert math.isclose(w.item(), -1e-8, rel_tol=0.01)
-    assert scaler.get_scale() == 65536
+    assert scale == 65536
 
     optimizer.zero_grad()
     scaler.scale(w.half().float() * 1.5).backward()
     scaler.step(optimizer)  # 1.5 * 65536 is beyond 65504
     scaler.update()
-    print(f"step 2, slope 1.5:   w = {w:.2e}, skipped", end="")
-    print("   scale", scaler.get_scale())
+    scale = scaler.get_scale()
+    print(f"step 2, slope 1.5:   w = {w:.2e}   scale {scale}, skipped")
     assert math.isclose(w.item(), -1e-8, rel_tol=0.01)
-    assert scaler.get_scale() == 32768
+    assert scale == 32768
 
     optimizer.zero_grad()
     scaler.scale(w.half().float() * 1.5).backward()
     scaler.step(optimizer)
     scaler.update()
-    print(f"step 3, slope 1.5:   w = {w:.4f}", end="")
-    print("   scale", scaler.get_scale())
+    scale = scaler.get_scale()
+    print(f"step 3, slope 1.5:   w = {w:.4f}    scale {scale}")
     assert math.isclose(w.item(), -1.5, rel_tol=1e-6)
-    assert scaler.get_scale() == 32768
+    assert scale == 32768
 
 
 # %%
-def mixed_precision_ends_at_the_same_loss(
-    device: torch.device, half: torch.dtype
+def train_mixed(
+    model: nn.Module, x: Tensor, labels: Tensor, dtype: torch.dtype
 ) -> None:
-    """Mixed precision trains to the loss of float32, within 5%.
-
-    y = sin(x w) + noise of variance 0.25, learnt from 256 points. Both models
-    begin with the same weights; one has its products in 16 bits.
-    """
-    torch.manual_seed(0)
-    x = torch.randn(256, 8, device=device)
-    y = x.sum(dim=1, keepdim=True).mul(0.5).sin()  # (256, 1)
-    y = y + 0.5 * torch.randn(256, 1, device=device)
-    single = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
-    single = single.to(device)
-    mixed = copy.deepcopy(single)
-    single_optimizer = torch.optim.Adam(single.parameters(), lr=0.01)
-    mixed_optimizer = torch.optim.Adam(mixed.parameters(), lr=0.01)
-    scaler = torch.amp.GradScaler(device.type, enabled=half == torch.float16)
-
-    for _ in range(100):
-        single_loss = F.mse_loss(single(x), y)
-        single_optimizer.zero_grad()
-        single_loss.backward()
-        single_optimizer.step()
-
-        with torch.autocast(device.type, half):
-            output = mixed(x)
-            mixed_loss = F.mse_loss(output, y)
-        assert output.dtype == half
-        mixed_optimizer.zero_grad()
-        scaler.scale(mixed_loss).backward()
-        scaler.step(mixed_optimizer)
-        scaler.update()
-
-    print(f"always 0:            loss {(y**2).mean():.4f}")
-    print(f"float32:             loss {single_loss:.4f}")
-    print(f"products in 16 bits: loss {mixed_loss:.4f}")
-    assert single_loss < 0.6 * (y**2).mean()
-    assert_close(mixed_loss, single_loss, rtol=0.05, atol=0)
-    assert mixed_loss != single_loss  # rounding has left a trace
-
-
-# %%
-def amp_trains_the_net_on_font_digits(
-    device: torch.device, net: type, dtype: torch.dtype
-) -> None:
-    """The flag `--amp` trains the net of chapter 5 in mixed precision.
-
-    `net` is that class, `dtype` float32 without the flag. Beside the loop of
-    chapter 5: model and loss stand under autocast, the scaler scales the loss,
-    makes the step, and updates its scale.
-    """
-    torch.manual_seed(0)
-    images, labels = font_digits("train", 400)
-    model = net().to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    """Train `model` for 4 epochs with products in `dtype`."""
+    kind = x.device.type
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.007)
+    scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
+    mixed = torch.autocast(kind, dtype, enabled=dtype != torch.float32)
     model.train()
     for _ in range(4):
-        for chosen in torch.randperm(400).split(32):
-            x = images[chosen].to(device)
+        for rows in torch.randperm(len(x)).split(32):
             with mixed:
-                logits = model(x)
-                loss = F.cross_entropy(logits, labels[chosen].to(device))
+                logits = model(x[rows])
+                loss = F.cross_entropy(logits, labels[rows])
             assert logits.dtype == dtype
             optimizer.zero_grad()
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
-
     model.eval()
-    with torch.no_grad(), mixed:
-        logits = model(images.to(device))
-    right = logits.argmax(dim=1).cpu() == labels
-    print("logits:", logits.dtype, "  (16 bits with --amp)")
-    print(f"accuracy on the training images: {right.float().mean():.3f}")
-    assert logits.dtype == dtype
+
+
+def mixed_precision_ends_at_the_same_loss(
+    device: torch.device,
+    half: torch.dtype,
+    net: type,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Mixed precision ends within 5% of the loss of float32.
+
+    Beside the loop of chapter 5: model and loss stand under autocast, the
+    scaler scales the loss, makes the step, and updates its scale. Two small
+    models begin with the same weights. Then `net`, the class of chapter 5, is
+    trained in `dtype`: 16 bits with the flag `--amp`, float32 without it.
+    """
+    torch.manual_seed(0)
+    x = torch.randn(480, 8, device=device)
+    labels = (x[:, 0] + torch.randn(480, device=device) / 2 > 0).long()
+    single = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
+    single = single.to(device)
+    mixed = copy.deepcopy(single)
+    torch.manual_seed(1)  # the same order of batches for both
+    train_mixed(single, x, labels, torch.float32)
+    torch.manual_seed(1)
+    train_mixed(mixed, x, labels, half)
+    single_loss = F.cross_entropy(single(x), labels)
+    mixed_loss = F.cross_entropy(mixed(x), labels)
+    print(f"float32:             loss {single_loss:.5f}")
+    print(f"products in 16 bits: loss {mixed_loss:.5f}")
+    print(f"by guessing, log(2): loss {math.log(2):.5f}")
+    assert 0 < single_loss < 0.5
+    assert_close(mixed_loss, single_loss, rtol=0.05, atol=0)
+    assert mixed_loss != single_loss  # rounding has left a trace
+
+    images, labels = font_digits("train", 320)
+    model = net().to(device)
+    train_mixed(model, images.to(device), labels.to(device), dtype)
+    right = model(images.to(device)).argmax(dim=1).cpu() == labels
+    print("the net of chapter 5 on font digits, 16 bits with --amp:")
+    print(f"{dtype}, accuracy {right.float().mean():.3f}")
     assert not model.training
-    assert 0.6 < right.float().mean() <= 1
+    assert 0.4 < right.float().mean() <= 1  # a guess is right in 0.1
 
 
 # %% [markdown]
@@ -2038,20 +1829,19 @@ def mistake_a_rate_too_large_ends_in_nan(device: torch.device) -> None:
         optimizer.zero_grad()
         ((x - 2) ** 2).backward()
         optimizer.step()
-        if step < 2:
-            print(f"lr 1.9, step {step + 1}:     x = {x:.2f}")
-            by_hand = 3 * (-2.8) ** (step + 1)
-            assert math.isclose(x.item() - 2, by_hand, rel_tol=1e-4)
+        if step == 0:
+            print(f"lr 1.9, step 1:     x = {x:.2f}")
+            assert math.isclose(x.item(), 2 - 2.8 * 3, rel_tol=1e-4)
     print(f"lr 1.9, step 200:   x = {x:.2f}")
     assert x.isnan()
 
     x = torch.tensor(5.0, requires_grad=True, device=device)
     optimizer = torch.optim.SGD([x], lr=0.25)
-    for _ in range(200):
+    for _ in range(30):
         optimizer.zero_grad()
         ((x - 2) ** 2).backward()
         optimizer.step()
-    print(f"right: lr 0.25, step 200: x = {x:.2f}")
+    print(f"right: lr 0.25, step 30: x = {x:.2f}")
     assert x == 2
 
 
@@ -2442,7 +2232,6 @@ def main() -> None:
             broadcasting_is_a_loop_that_nobody_writes: here,
             reductions_remove_the_dim_they_are_given: here,
             where_gather_and_topk_replace_loops: here,
-            numpy_axis_is_dim_in_torch: {},
             from_numpy_shares_memory_tensor_copies: {},
             result_type_is_the_smallest_that_holds_both: here,
             einsum_sums_over_letters_that_vanish: here,
@@ -2453,18 +2242,14 @@ def main() -> None:
             gradient_descent_halves_the_distance: here,
             linear_regression_by_formula_and_by_autograd: here,
             linear_regression_by_module_and_optimizer: here,
-            single_gradients_have_the_full_gradient_as_mean: here,
             stochastic_descent_leads_after_one_pass: here,
         },
         "Common modules and functions": {
-            linear_is_x_times_weight_plus_bias: here,
             two_linear_layers_without_activation_are_one: here,
             a_class_of_nn_module_has_init_and_forward: here,
             relu_tanh_sigmoid_silu_gelu_by_formula: drawn,
             cross_entropy_is_minus_the_log_probability: here,
             mse_l1_and_huber_by_formula: here,
-            momentum_adds_up_gradients: here,
-            a_scheduler_changes_the_rate_each_epoch: here,
             a_falling_rate_ends_nearer_the_minimum: here,
             adam_and_momentum_fit_a_wave_plain_sgd_does_not: drawn,
             convolution_is_a_weighted_sum_at_each_place: here,
@@ -2481,17 +2266,16 @@ def main() -> None:
             },
         },
         "A whole model in one page": {
-            the_net_gives_ten_logits_an_image: here,
+            eval_and_no_grad_before_predicting: here,
             train_on_some_fonts_and_score_on_others: {
                 **here,
-                "count": 600 if args.tiny else 2000,
+                "count": 480 if args.tiny else 2000,
                 "epochs": 4,
             },
-            eval_and_no_grad_before_predicting: here,
             save_and_load_a_state_dict: here,
             predict_one_image_of_your_own: {
                 **here,
-                "count": 800 if args.tiny else 1500,
+                "count": 480 if args.tiny else 1500,
                 "epochs": 3,
             },
         },
@@ -2499,9 +2283,9 @@ def main() -> None:
             float16_has_digits_bfloat16_has_range: here,
             autocast_picks_a_dtype_for_each_operation: {**here, "half": half},
             grad_scaler_scales_skips_and_goes_on: {},
-            mixed_precision_ends_at_the_same_loss: {**here, "half": half},
-            amp_trains_the_net_on_font_digits: {
+            mixed_precision_ends_at_the_same_loss: {
                 **here,
+                "half": half,
                 "net": Net,
                 "dtype": half if args.amp else torch.float32,
             },
