@@ -78,7 +78,6 @@ def test_chapter_5_runs_in_a_file_of_ones_own(tmp_path):
 def test_the_sections_of_chapter_5_run_there_too(tmp_path):
     calls = """
 device = torch.device("cpu")
-the_net_gives_ten_logits_an_image(device)
 eval_and_no_grad_before_predicting(device)
 save_and_load_a_state_dict(device)
 predict_one_image_of_your_own(device)
