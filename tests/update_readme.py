@@ -130,6 +130,18 @@ def places() -> dict[str, tuple[str, int]]:
     }
 
 
+def lost() -> list[str]:
+    """Return the rows that name a section which no script has any more."""
+    columns = {"how": 1, "messages": 3, "silent": 3, "terms": 3, "exercises": 1}
+    return [
+        f"[{part}] {row[0]}: {section}"
+        for part, column in columns.items()
+        for row in rows(part)
+        for section in row[column].split()
+        if section not in places()
+    ]
+
+
 def link(section: str, text: str = "") -> str:
     """Return a link to the line of a section."""
     script, line = places()[section]
@@ -257,6 +269,8 @@ def main() -> None:
         with_parts,
         with_outputs,
     ]
+    if lost():
+        sys.exit("\n".join(["No such section, see readme_rows.txt:", *lost()]))
     text = README.read_text(encoding="utf-8")
     before = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
