@@ -139,6 +139,11 @@ def lost() -> list[str]:
         for row in rows(part)
         for section in row[column].split()
         if section not in places()
+    ] + [
+        f"[aid] {what}: {section}"
+        for what, where in rows("aid")
+        for section in re.findall(r"\{(\w+): ", where)
+        if section not in places()
     ]
 
 
@@ -187,6 +192,16 @@ def how_table() -> str:
     return "".join(lines)
 
 
+def first_aid() -> str:
+    """Return the list of first aid, with links."""
+    return "".join(
+        f"{number}. **{what}.** "
+        + re.sub(r"\{(\w+): ([^}]+)\}", lambda m: link(m[1], m[2]), where)
+        + "\n"
+        for number, (what, where) in enumerate(rows("aid"), 1)
+    )
+
+
 def mistake_table(head: str, *parts: str) -> str:
     """Return a table of mistakes, sorted by their first cell.
 
@@ -224,6 +239,7 @@ def with_parts(text: str) -> str:
     """Return the text with all that is made of scripts and rows."""
     made = {f"sections: {s.name}": section_lists(s) for s in SCRIPTS}
     made["rows: how"] = how_table()
+    made["rows: aid"] = first_aid()
     made["rows: messages"] = mistake_table("message", "messages", "asked")
     made["rows: silent"] = mistake_table("symptom", "silent")
     made["rows: terms"] = glossary()
