@@ -107,9 +107,9 @@ LEVELS = {  # chapters that are not easy
 SHORT = {
     "start_Pytorch.py": "tour",
     "start_dataloader.py": "data",
-    "start_buildnn.py": "networks",
-    "start_autograd.py": "autograd",
-    "start_optimizer.py": "optimizing",
+    "start_buildnn.py": "nets",
+    "start_autograd.py": "grad",
+    "start_optimizer.py": "optim",
 }
 
 
@@ -130,6 +130,23 @@ def places() -> dict[str, tuple[str, int]]:
     }
 
 
+def lost() -> list[str]:
+    """Return the rows that name a section which no script has any more."""
+    columns = {"how": 1, "messages": 3, "silent": 3, "terms": 3, "exercises": 1}
+    return [
+        f"[{part}] {row[0]}: {section}"
+        for part, column in columns.items()
+        for row in rows(part)
+        for section in row[column].split()
+        if section not in places()
+    ] + [
+        f"[aid] {what}: {section}"
+        for what, where in rows("aid")
+        for section in re.findall(r"\{(\w+): ", where)
+        if section not in places()
+    ]
+
+
 def link(section: str, text: str = "") -> str:
     """Return a link to the line of a section."""
     script, line = places()[section]
@@ -137,26 +154,26 @@ def link(section: str, text: str = "") -> str:
 
 
 def section_lists(script: Path) -> str:
-    """Return a list for each chapter: sections, linked to their lines."""
+    """Return a list for each chapter; its name leads to its first section."""
     lists = []
     exercises = {section: name for name, section, *_ in rows("exercises")}
     for chapter, found in itertools.groupby(cells(script), lambda c: c.chapter):
         names = [cell.name for cell in found]
+        head = f"**{link(names[0], chapter)}** "
         if chapter == "Mistakes":  # they have tables of their own
             at = "[When it goes wrong](#when-it-goes-wrong)"
             for name in [name for name in names if name in exercises]:
-                at += f"; {link(name, f'`{name}`')}, exercise "
-                at += f"`{exercises[name]}`"
-            lists.append(f"**Mistakes** ({len(names)} sections): {at}\n")
+                at += f"; `{name}`, exercise `{exercises[name]}`"
+            lists.append(f"{head}({len(names)} sections): {at}\n")
             continue
         level = LEVELS.get(chapter, "easy")
-        head = f"**{chapter}** ({2 * len(names)} min, {level})\n\n"
+        head += f"({2 * len(names)} min, {level})\n\n"
         lines = []
         for name in names:
             more = (
                 f", exercise `{exercises[name]}`" if name in exercises else ""
             )
-            lines.append(f"- {link(name, f'`{name}`')}{more}\n")
+            lines.append(f"- `{name}`{more}\n")
         lists.append(head + "".join(lines))
     return "\n".join(lists)
 
@@ -175,17 +192,35 @@ def how_table() -> str:
     return "".join(lines)
 
 
+def first_aid() -> str:
+    """Return the list of first aid, with links."""
+    return "".join(
+        f"{number}. **{what}.** "
+        + re.sub(r"\{(\w+): ([^}]+)\}", lambda m: link(m[1], m[2]), where)
+        + "\n"
+        for number, (what, where) in enumerate(rows("aid"), 1)
+    )
+
+
 def mistake_table(head: str, *parts: str) -> str:
-    """Return a table of mistakes, sorted by their first cell."""
+    """Return a table of mistakes, sorted by their first cell.
+
+    A symptom is written "group: symptom", and a group has a line above it.
+    """
     lines = []
     for part in parts:
         for first, why, cure, where, *_ in rows(part):
             at = "" if part == "asked" else link(where.split()[0])
-            lines.append(f"| {first} | {why} \u2192 {cure} | {at} |\n")
+            lines.append(f"| {first} | {why} | {cure} | {at} |\n")
     lines.sort(key=sort_key)
-    return f"| {head} | why \u2192 what to do | at |\n| --- | --- | --- |\n" + (
-        "".join(lines)
-    )
+    if "silent" in parts:
+        heads, groups = [], itertools.groupby(lines, lambda s: s.split(": ")[0])
+        for group, found in groups:
+            heads.append(f"| **{group[2:]}** | | | |\n")
+            heads += [line.replace(f"{group}: ", "| ", 1) for line in found]
+        lines = heads
+    head = f"| {head} | why | what to do | at |\n| --- | --- | --- | --- |\n"
+    return head + "".join(lines)
 
 
 def glossary() -> str:
@@ -204,6 +239,7 @@ def with_parts(text: str) -> str:
     """Return the text with all that is made of scripts and rows."""
     made = {f"sections: {s.name}": section_lists(s) for s in SCRIPTS}
     made["rows: how"] = how_table()
+    made["rows: aid"] = first_aid()
     made["rows: messages"] = mistake_table("message", "messages", "asked")
     made["rows: silent"] = mistake_table("symptom", "silent")
     made["rows: terms"] = glossary()
@@ -249,6 +285,8 @@ def main() -> None:
         with_parts,
         with_outputs,
     ]
+    if lost():
+        sys.exit("\n".join(["No such section, see readme_rows.txt:", *lost()]))
     text = README.read_text(encoding="utf-8")
     before = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
