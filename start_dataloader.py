@@ -151,8 +151,8 @@ def mnist_and_fashion_mnist_are_one_line_each(
     data.transform = v2.Compose(
         [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
     )
-    figure, panels = plt.subplots(3, 3, figsize=(5, 5.5), layout="constrained")
-    for index, panel in enumerate(panels.flat):
+    figure, panels = plt.subplots(1, 4, figsize=(8, 2.4), layout="constrained")
+    for index, panel in enumerate(panels):
         pixels, label = data[index]  # (1, 28, 28)
         assert_close(pixels.as_subclass(Tensor), data.data[index][None] / 255)
         assert label == labels[index]
@@ -257,8 +257,8 @@ def shuffle_draws_a_new_order_each_epoch() -> None:
 def drop_last_leaves_out_the_smaller_batch() -> None:
     """Ten samples in batches of 4 leave 2: `drop_last=True` drops them.
 
-    Leave it out in training, where a tiny batch may disturb, and `shuffle`
-    drops others in the next epoch. Validation and test need every sample.
+    In training a tiny batch may disturb, and with `shuffle` others are left out
+    in the next epoch. Validation and test need every sample.
     """
     numbers = torch.arange(10)
     kept = DataLoader(numbers, batch_size=4)
@@ -280,11 +280,9 @@ class Transformed(Dataset):
         self.transform = transform
 
     def __len__(self) -> int:
-        """Return the number of samples in the part."""
         return len(self.part)
 
     def __getitem__(self, index: int):
-        """Return one sample of the part, transformed."""
         return self.transform(self.part[index])
 
 
@@ -588,7 +586,6 @@ class ImageList(Dataset):
         self.targets = [number[label] for label in labels]
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple:
@@ -881,7 +878,6 @@ class NumberTable(Dataset):
         self.x = (self.x - self.mean) / self.std
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return len(self.y)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
@@ -947,7 +943,6 @@ class TextFolder(Dataset):
         self.classes = classes or sorted(names)
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[str, int]:
@@ -1111,7 +1106,6 @@ class SimilarLengths(Sampler):
         self.batches = order.split(batch_size)
 
     def __len__(self) -> int:
-        """Return the number of batches."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -1129,20 +1123,22 @@ def a_batch_sampler_of_similar_lengths_saves_padding(count: int) -> None:
     paragraphs = "\n\n".join(topics.topics.values()).split("\n\n")
     texts = [torch.ones(len(text.split())) for text in paragraphs[:count]]
     lengths = [len(text) for text in texts]
-    torch.manual_seed(0)
-    shuffled = DataLoader(texts, 32, shuffle=True, collate_fn=pad_sequence)
+    as_they_come = DataLoader(texts, 32, collate_fn=pad_sequence)
     sampler = SimilarLengths(lengths, batch_size=32)
     similar = DataLoader(texts, batch_sampler=sampler, collate_fn=pad_sequence)
 
-    shuffled = torch.cat([batch.flatten() for batch in shuffled])
-    similar = torch.cat([batch.flatten() for batch in similar])
+    cells = torch.cat([batch.flatten() for batch in as_they_come])
+    similar_cells = torch.cat([batch.flatten() for batch in similar])
+    padding = (cells == 0).float().mean()
+    similar_padding = (similar_cells == 0).float().mean()
     print(f"{len(texts)} texts of {min(lengths)} to {max(lengths)} words")
-    print(f"shuffled: {(shuffled == 0).float().mean():.0%} is padding")
-    print(f"similar:  {(similar == 0).float().mean():.0%} is padding")
-    assert shuffled.sum() == similar.sum() == sum(lengths)
-    assert (shuffled == 0).float().mean() > 0.6
-    assert 0 < (similar == 0).float().mean() < 0.3
+    print(f"as they come:    {padding:.0%} of a batch is padding")
+    print(f"similar lengths: {similar_padding:.0%} of a batch is padding")
+    assert cells.sum() == similar_cells.sum() == sum(lengths)
+    assert padding > 0.6
+    assert 0 < similar_padding < 0.3
 
+    torch.manual_seed(0)
     first = list(sampler)
     second = list(sampler)
     assert len(first) == len(sampler)
@@ -1252,7 +1248,7 @@ def memmap_reads_one_window_of_a_large_file(
         print("memory taken to read it:", peak, "bytes")
         assert torch.equal(x, 12_300 + torch.arange(100))
         assert torch.equal(y, x + 1)
-        assert peak < 120_000 / 10
+        assert 200 < peak < 120_000 / 10
 
         sent = pickle.dumps(vars(dataset))  # what a worker gets under spawn
         print("pickled for a worker:", len(sent), "bytes")
@@ -1500,7 +1496,6 @@ class SoundFolder(Dataset):
         self.classes = classes or sorted(names)
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -1604,7 +1599,6 @@ class Draws(Dataset):
         self.kept = np.random.default_rng(0)
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return 4
 
     def __getitem__(self, index: int) -> Tensor:
@@ -1648,11 +1642,9 @@ class OneIsBroken(Dataset):
     """Four samples; number 2 cannot be made."""
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return 4
 
     def __getitem__(self, index: int) -> int:
-        """Return the index, or raise."""
         if index == 2:
             raise ValueError("photo2.png is cut off")
         return index
@@ -1691,17 +1683,10 @@ def an_error_in_a_worker_comes_with_its_traceback(
 
 
 # %%
-class EndsItsWorker(Dataset):
-    """One sample, for which the system kills the worker."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return 1
-
-    def __getitem__(self, index: int) -> int:
-        """End the process, as the system does for want of memory."""
-        os.kill(os.getpid(), signal.SIGKILL)
-        return index
+def end_worker(samples: list[int]) -> list[int]:
+    """End the process, as the system does for want of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return samples
 
 
 def a_killed_worker_has_a_cause(start_method: str | None) -> None:
@@ -1713,7 +1698,10 @@ def a_killed_worker_has_a_cause(start_method: str | None) -> None:
     `--shm-size=8g`. "Segmentation fault" is a crash in a library.
     """
     loader = DataLoader(
-        EndsItsWorker(), num_workers=1, multiprocessing_context=start_method
+        [7],
+        collate_fn=end_worker,
+        num_workers=1,
+        multiprocessing_context=start_method,
     )
     try:
         next(iter(loader))
@@ -1737,7 +1725,6 @@ class PidOfEachJpeg(Dataset):
         self.paths = paths
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -1810,7 +1797,6 @@ class OneByOne(Dataset):
         self.transform = transform
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -1827,7 +1813,6 @@ class WholeBatches(Dataset):
         self.labels = labels
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.labels)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
@@ -1854,8 +1839,8 @@ def getitems_loads_a_batch_in_one_piece(
     """
     from torchvision.transforms import v2
 
-    images = train[0][:1000]
-    labels = train[1][:1000]
+    images = train[0][:500]
+    labels = train[1][:500]
     pixels = (255 * images[:, 0]).round().byte()  # as files hold them
     to_tensor = v2.Compose(
         [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
@@ -1928,11 +1913,9 @@ class ReturnsNothing(Dataset):
     """A sample is made, and not returned."""
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return 4
 
     def __getitem__(self, index: int):
-        """Make a sample, without `return`."""
         torch.zeros(3)
 
 
@@ -1940,7 +1923,6 @@ class Misspelt(Dataset):
     """`__get_item__` is a name that nobody calls."""
 
     def __get_item__(self, index: int) -> int:
-        """Return a sample."""
         return index
 
 
@@ -2169,7 +2151,6 @@ class RandomPlaces(Dataset):
         self.seeded = seeded
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return 5
 
     def __getitem__(self, index: int) -> int:
@@ -2635,11 +2616,11 @@ def some_of(names: list[str], most: int = 12) -> str:
 def tell_classes(labels: list[str], classes: list[str]) -> None:
     """Print a count for each class, or of many classes the extremes."""
     counts = collections.Counter(labels)
-    in_order = sorted(classes, key=lambda name: counts[name])
-    fewest, most = counts[in_order[0]], counts[in_order[-1]]
+    by_count = sorted(classes, key=lambda name: counts[name])
+    fewest, most = counts[by_count[0]], counts[by_count[-1]]
     if len(classes) > 20:
-        few = ", ".join(f"{name} {counts[name]:,}" for name in in_order[:3])
-        many = ", ".join(f"{name} {counts[name]:,}" for name in in_order[-3:])
+        few = ", ".join(f"{name} {counts[name]:,}" for name in by_count[:3])
+        many = ", ".join(f"{name} {counts[name]:,}" for name in by_count[-3:])
         shown = f"fewest {few}; most {many}"
     else:
         shown = ", ".join(f"{name} {counts[name]:,}" for name in classes)

@@ -404,8 +404,8 @@ BREAKINGS = [
     ),
     (
         "a_killed_worker_has_a_cause",
-        "        os.kill(os.getpid(), signal.SIGKILL)\n",
-        "        raise RuntimeError('staged')\n",
+        "    os.kill(os.getpid(), signal.SIGKILL)\n",
+        "    raise RuntimeError('staged')\n",
     ),
     (
         "num_workers_is_found_by_timing_real_decoding",
