@@ -151,7 +151,7 @@ def mnist_and_fashion_mnist_are_one_line_each(
     data.transform = v2.Compose(
         [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
     )
-    figure, panels = plt.subplots(1, 4, figsize=(8, 2.4), layout="constrained")
+    figure, panels = plt.subplots(1, 4, figsize=(8, 2.4))
     for index, panel in enumerate(panels):
         pixels, label = data[index]  # (1, 28, 28)
         assert_close(pixels.as_subclass(Tensor), data.data[index][None] / 255)
@@ -830,7 +830,7 @@ def augmentation_makes_another_image_at_each_look(
         assert len(different) == 6
         rows.append(torch.cat(looks, dim=2))  # side by side: (1, 28, 168)
     picture = torch.cat(rows, dim=1)[0]  # (84, 168)
-    figure, panel = plt.subplots(figsize=(8, 4.4), layout="constrained")
+    figure, panel = plt.subplots(figsize=(8, 4.4))
     panel.imshow(picture.tolist(), cmap="gray")
     panel.set_title("first as they are, then five times moved")
     panel.axis("off")
@@ -2659,8 +2659,7 @@ def tell_repeats(
         if labels[other] == labels[index]:
             repeated.append(same)
         else:
-            two = f"{labels[other]} and {labels[index]}"
-            contradicting.append(f"{two}: {same}")
+            contradicting.append(f"{labels[other]} and {labels[index]}: {same}")
     tell_some("repeated", repeated)
     if not amounts:
         tell_some("conflicts", contradicting)
@@ -3316,17 +3315,6 @@ def numbers_of(row: list[str]) -> np.ndarray:
     return values
 
 
-def number_columns(rows: list[list[str]], width: int) -> list[int]:
-    """Return the columns in which at least half of the cells are numbers."""
-    columns = []
-    for place in range(width):
-        cells = [row[place] for row in rows if len(row) > place and row[place]]
-        numbers = [cell for cell in cells if not math.isnan(number_of(cell))]
-        if numbers and 2 * len(numbers) >= len(cells):
-            columns.append(place)
-    return columns
-
-
 def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
     """Return whether the first of these rows is the header of the table."""
     first = rows[0]
@@ -3336,14 +3324,18 @@ def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
         return True
     if len(rows) == 1:
         return all(math.isnan(number_of(cell)) for cell in first)
-    columns = number_columns(rows[1:], len(first))
-    cells = [first[place] for place in columns if first[place]]
-    values = [number_of(cell) for cell in cells]
+    values = []  # in row 1, where at least half of what is below are numbers
+    for place, cell in enumerate(first):
+        below = [row[place] for row in rows[1:] if len(row) > place]
+        below = [number_of(other) for other in below if other]
+        texts = sum(map(math.isnan, below))
+        if cell and below and 2 * texts <= len(below):
+            values.append(number_of(cell))
     numbers = [value for value in values if not math.isnan(value)]
     counting = list(range(len(numbers)))  # a header of 0, 1, 2, 3, 4 ...
     if len(numbers) > 3 and numbers in (counting, [n + 1 for n in counting]):
         return True
-    return not columns or len(cells) - len(numbers) > len(numbers)
+    return not values or 2 * len(numbers) < len(values)
 
 
 class TableNotes:
