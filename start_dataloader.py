@@ -830,7 +830,7 @@ def augmentation_makes_another_image_at_each_look(
         assert len(different) == 6
         rows.append(torch.cat(looks, dim=2))  # side by side: (1, 28, 168)
     picture = torch.cat(rows, dim=1)[0]  # (84, 168)
-    figure, panel = plt.subplots(figsize=(8, 4.4))
+    figure, panel = plt.subplots(figsize=(8, 4.4), layout="constrained")
     panel.imshow(picture.tolist(), cmap="gray")
     panel.set_title("first as they are, then five times moved")
     panel.axis("off")
@@ -2946,7 +2946,7 @@ def look_at_images(
 
 
 def show_images(
-    dataset: ImageList, labels: list[str], one_size: bool, figures: Path
+    dataset: Dataset, labels: list[str], one_size: bool, figures: Path
 ) -> None:
     """Print the first batch, and draw nine images as they are."""
     figure, chosen = nine_panels(len(dataset))
