@@ -1436,6 +1436,22 @@ def resample_before_files_of_two_rates_share_a_batch() -> None:
 # %%
 
 
+def draw_sound(sound: Tensor, power: Tensor, figures: Path) -> None:
+    """Draw a waveform of 0.2 s and its spectrogram."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    panels[0].plot(sound[:200].tolist())
+    panels[0].set(title="key 5: 200 samples", xlabel="sample")
+    decibels = 10 * (power + 1e-6).log10()  # ten times the power is 10 dB more
+    panels[1].imshow(
+        decibels.numpy(),
+        origin="lower",
+        aspect="auto",
+        extent=(0, 0.2, 0, 4000),
+    )
+    panels[1].set(title="spectrogram", xlabel="seconds", ylabel="hertz")
+    save_figure(figure, "dataloader_tones", figures)
+
+
 def stft_shows_the_two_tones_of_a_telephone_key(figures: Path) -> None:
     """A spectrogram (`torch.stft`) shows which tones sound, and when.
 
@@ -1465,19 +1481,7 @@ def stft_shows_the_two_tones_of_a_telephone_key(figures: Path) -> None:
     )
     assert in_time[6] > 1000
     assert in_time[19] == 0
-
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    panels[0].plot(sound[:200].tolist())
-    panels[0].set(title="key 5: 200 samples", xlabel="sample")
-    decibels = 10 * (power + 1e-6).log10()  # ten times the power is 10 dB more
-    panels[1].imshow(
-        decibels.numpy(),
-        origin="lower",
-        aspect="auto",
-        extent=(0, 0.2, 0, 4000),
-    )
-    panels[1].set(title="spectrogram", xlabel="seconds", ylabel="hertz")
-    save_figure(figure, "dataloader_tones", figures)
+    draw_sound(sound, power, figures)
 
 
 # %%
