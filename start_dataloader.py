@@ -151,8 +151,8 @@ def mnist_and_fashion_mnist_are_one_line_each(
     data.transform = v2.Compose(
         [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
     )
-    figure, panels = plt.subplots(3, 3, figsize=(5, 5.5), layout="constrained")
-    for index, panel in enumerate(panels.flat):
+    figure, panels = plt.subplots(1, 4, figsize=(8, 2.4))
+    for index, panel in enumerate(panels):
         pixels, label = data[index]  # (1, 28, 28)
         assert_close(pixels.as_subclass(Tensor), data.data[index][None] / 255)
         assert label == labels[index]
@@ -201,11 +201,10 @@ def default_collate_makes_lists_of_tuples_and_keeps_dicts() -> None:
 
 
 # %%
-def keep_boxes(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list]:
+def keep_boxes(samples: list[tuple]) -> tuple[Tensor, list[Tensor]]:
     """Return the images as one tensor, and a list of each image's boxes."""
-    images = torch.stack([image for image, _ in samples])
-    boxes = [boxes for _, boxes in samples]
-    return images, boxes
+    images, boxes = zip(*samples, strict=True)  # rows become columns
+    return torch.stack(images), list(boxes)
 
 
 def collate_fn_keeps_what_cannot_be_stacked() -> None:
@@ -258,8 +257,8 @@ def shuffle_draws_a_new_order_each_epoch() -> None:
 def drop_last_leaves_out_the_smaller_batch() -> None:
     """Ten samples in batches of 4 leave 2: `drop_last=True` drops them.
 
-    Leave it out in training, where a tiny batch may disturb, and `shuffle`
-    drops others in the next epoch. Validation and test need every sample.
+    In training a tiny batch may disturb, and with `shuffle` others are left out
+    in the next epoch. Validation and test need every sample.
     """
     numbers = torch.arange(10)
     kept = DataLoader(numbers, batch_size=4)
@@ -281,11 +280,9 @@ class Transformed(Dataset):
         self.transform = transform
 
     def __len__(self) -> int:
-        """Return the number of samples in the part."""
         return len(self.part)
 
     def __getitem__(self, index: int):
-        """Return one sample of the part, transformed."""
         return self.transform(self.part[index])
 
 
@@ -304,9 +301,7 @@ def random_split_makes_train_validation_and_test() -> None:
     print("train:     ", train.indices)
     print("validation:", validation.indices)
     print("test:      ", test.indices)
-    assert len(train) == 14
-    assert len(validation) == 3
-    assert len(test) == 3
+    assert [len(train), len(validation), len(test)] == [14, 3, 3]
     together = train.indices + validation.indices + test.indices
     assert sorted(together) == list(range(20))
 
@@ -329,26 +324,23 @@ def a_split_by_group_keeps_each_person_on_one_side() -> None:
     would be tested on people whom it was trained on.
     """
     person = torch.arange(120) // 10  # 0 0 0 ... 11 11 11
-    for seed in range(10):
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(120, generator=generator)
-        held_out = person[order[:30]].unique()
-        kept = person[order[30:]].unique()
-        on_both_sides = torch.isin(held_out, kept).sum()
-        assert on_both_sides >= 9  # for each of ten seeds
-    print(f"at random: {on_both_sides} of 12 people on both sides (seed 9)")
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(120, generator=generator)
+    held_out = set(person[order[:30]].tolist())
+    kept = set(person[order[30:]].tolist())
+    print("at random:", len(held_out & kept), "of 12 people on both sides")
+    assert len(held_out & kept) >= 9
 
     people = torch.randperm(12, generator=generator)
     by_group = torch.isin(person, people[:3])  # 3 of 12 people, drawn
-    held_out = person[by_group].unique()
-    kept = person[~by_group].unique()
-    on_both_sides = torch.isin(held_out, kept).sum()
-    print("by group:  people", held_out.tolist(), "are held out,")
-    print(f"           {on_both_sides} of 12 people on both sides")
+    held_out = set(person[by_group].tolist())
+    kept = set(person[~by_group].tolist())
+    print("by group: people", sorted(held_out), "are held out,")
+    print("         ", len(held_out & kept), "of 12 people on both sides")
     assert by_group.sum() == 30
     assert len(held_out) == 3
     assert len(kept) == 9
-    assert on_both_sides == 0
+    assert len(held_out & kept) == 0
 
 
 # %%
@@ -416,7 +408,6 @@ def weighted_random_sampler_balances_classes() -> None:
 
     often = torch.tensor(list(sampler)).bincount(minlength=1000)
     print("the rare ones, each:  ", often[990:].tolist(), "times")
-    print(f"the others, each:      {often[:990].max()} times at most")
     assert often[990:].min() > 20  # 50, give or take four times 6.9
     assert often[990:].max() < 80
     assert often[:990].max() < 10
@@ -429,9 +420,7 @@ def weighted_random_sampler_balances_classes() -> None:
 
 
 # %%
-def image_folder_takes_the_class_from_the_folder(
-    train: tuple[Tensor, Tensor],
-) -> None:
+def image_folder_takes_the_class_from_the_folder() -> None:
     """`ImageFolder`: a folder for each class; classes sorted by name.
 
     Images of one batch need one size, so `v2.Resize` comes first.
@@ -447,24 +436,21 @@ def image_folder_takes_the_class_from_the_folder(
         ]
     )
     with tempfile.TemporaryDirectory() as folder:
-        for index in range(6):
-            picture = Image.fromarray((255 * train[0][index, 0]).byte().numpy())
-            name = ["dog", "cat", "cat"][index % 3]
-            path = Path(folder, name, f"{index}.png")
+        for name in ["dog/rex.png", "cat/tom.png", "cat/kitty.png"]:
+            path = Path(folder, name)
             path.parent.mkdir(exist_ok=True)
-            picture.save(path)
-            print("written:", f"{name}/{index}.png", picture.size)
+            Image.new("L", (20, 30), 51).save(path)
+            print("written:", name)
 
         dataset = ImageFolder(folder, to_tensor)
-        images, targets = next(iter(DataLoader(dataset, batch_size=6)))
+        images, targets = next(iter(DataLoader(dataset, batch_size=3)))
     print("class_to_idx:", dataset.class_to_idx)
     print("targets:     ", targets.tolist())
     print("images:      ", tuple(images.shape), images.dtype)
-    assert dataset.classes == ["cat", "dog"]
     assert dataset.class_to_idx == {"cat": 0, "dog": 1}
-    assert targets.tolist() == [0, 0, 0, 0, 1, 1]
-    assert images.shape == (6, 3, 32, 24)  # RGB, even where files are grey
-    assert 0 <= images.min() < 0.1 < 0.5 < images.max() <= 1
+    assert targets.tolist() == [0, 0, 1]
+    # RGB, even where files are grey.
+    assert_close(images, torch.full((3, 3, 32, 24), 51 / 255))
 
 
 # %%
@@ -571,6 +557,14 @@ def sixteen_bits_are_stretched_to_eight() -> None:
 
 
 # %%
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Return the different labels: numbers by their value, words by letter."""
+    classes = sorted(set(labels))
+    with contextlib.suppress(ValueError):  # words stay as they are
+        classes.sort(key=float)
+    return classes
+
+
 class ImageList(Dataset):
     """Image files and their labels: samples are (image, number of class)."""
 
@@ -581,47 +575,29 @@ class ImageList(Dataset):
         labels: list[str],
         classes: list[str] | None = None,
         transform: Callable | None = None,
-        target_transform: Callable | None = None,
     ):
-        """Read no image yet. `classes` are sorted; labels 2 before 10."""
         self.paths = [Path(folder, name) for name in names]
-        self.classes = classes or sorted(set(labels))
-        if classes is None:
-            with contextlib.suppress(ValueError):  # words stay as they are
-                self.classes.sort(key=float)
-        number = {label: n for n, label in enumerate(self.classes)}
-        unknown = set(labels) - set(number)
+        self.classes = classes or in_order(labels)
+        self.transform = transform
+        unknown = set(labels).difference(self.classes)
         if unknown:
             raise ValueError(f"labels without a class: {sorted(unknown)}")
+        number = {label: n for n, label in enumerate(self.classes)}
         self.targets = [number[label] for label in labels]
-        self.transform = transform
-        self.target_transform = target_transform
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple:
         """Read one image, when it is asked for."""
         image = read_image(self.paths[index])
-        target = self.targets[index]
         if self.transform:
             image = self.transform(image)
-        if self.target_transform:
-            target = self.target_transform(target)
-        return image, target
-
-
-def one_hot(target: int) -> Tensor:
-    """Return a class number as a 1 among zeros, for two classes."""
-    return F.one_hot(torch.tensor(target), num_classes=2)
+        return image, self.targets[index]
 
 
 def a_csv_of_labels_and_a_folder_are_a_dataset() -> None:
-    """A folder of images and a CSV of labels make a `Dataset`.
-
-    `transform` works on the image, `target_transform` on the class number.
-    """
+    """A folder of images and a CSV of labels make a `Dataset`."""
     from torchvision.transforms import v2
 
     with tempfile.TemporaryDirectory() as folder:
@@ -634,23 +610,18 @@ def a_csv_of_labels_and_a_folder_are_a_dataset() -> None:
             rows = list(csv.DictReader(file))  # a dict for each row
         names = [row["file"] for row in rows]
         labels = [row["label"] for row in rows]
-        dataset = ImageList(folder, names, labels, None, v2.ToImage(), one_hot)
-        print("rows[1]:", rows[1])
-        print("classes:", dataset.classes)
-        assert rows[1] == {"file": "b.bmp", "label": "cat"}
-        assert dataset.classes == ["cat", "dog"]
-        assert len(dataset) == 2
-
-        image, target = dataset[1]  # grey becomes RGB
-        print("dataset[1]:", tuple(image.shape), "target", target.tolist())
-        assert image.shape == (3, 3, 2)  # channels, height, width
-        assert torch.all(image == 128)
-        assert target.tolist() == [1, 0]
-
+        dataset = ImageList(folder, names, labels, transform=v2.ToImage())
         images, targets = next(iter(DataLoader(dataset, batch_size=2)))
-        print("batch:", tuple(images.shape), "targets", targets.tolist())
-        assert images[:, 0, 0, 0].tolist() == [255, 128]  # the red of each
-        assert targets.tolist() == [[0, 1], [1, 0]]
+    print("rows[1]:", rows[1])
+    print("classes:", dataset.classes)
+    print("batch:  ", tuple(images.shape), "targets", targets.tolist())
+    assert rows[1] == {"file": "b.bmp", "label": "cat"}
+    assert dataset.classes == ["cat", "dog"]
+    assert len(dataset) == 2
+    assert images.shape == (2, 3, 3, 2)  # batch, RGB, height, width
+    assert images[0, :, 0, 0].tolist() == [255, 0, 0]
+    assert torch.all(images[1] == 128)  # grey becomes RGB
+    assert targets.tolist() == [1, 0]
 
 
 # %%
@@ -684,9 +655,6 @@ def classes_are_shared_by_train_and_test() -> None:
 
 
 # %%
-def resized_pixels(image: Image.Image) -> Tensor:
-    """Return the bytes of an image, 24 wide and 32 high: (32, 24, 3)."""
-    return torch.from_numpy(np.array(image.resize((24, 32))))
 
 
 def look_at_every_image(dataset: ImageList) -> tuple[list, dict, list]:
@@ -696,12 +664,10 @@ def look_at_every_image(dataset: ImageList) -> tuple[list, dict, list]:
     errors = []
     for index, path in enumerate(dataset.paths):
         try:
-            width, height = read_image(path).size
+            sizes[read_image(path).size] += 1  # (width, height)
+            readable.append(index)
         except OSError as error:
             errors.append(str(error))
-        else:
-            readable.append(index)
-            sizes[f"{width} x {height}"] += 1
     return readable, sizes, errors
 
 
@@ -713,29 +679,28 @@ def image_list_is_read_once_before_training() -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         Image.new("RGB", (28, 20), "red").save(Path(folder, "a.png"))
-        Image.new("L", (56, 40), 200).save(Path(folder, "b.jpg"))
-        Path(folder, "c.png").write_bytes(b"\x89PNG\r\n\x1a\n, cut")
-        names = ["a.png", "b.jpg", "c.png", "lost.png"]
+        Path(folder, "b.png").write_bytes(b"\x89PNG\r\n\x1a\n, cut")
+        Image.new("L", (56, 40), 200).save(Path(folder, "c.jpg"))
+        names = ["a.png", "b.png", "c.jpg", "lost.png"]
         print("listed:", names)
-        dataset = ImageList(folder, names, ["cat", "dog", "cat", "dog"])
+        dataset = ImageList(folder, names, ["cat", "cat", "dog", "dog"])
 
         readable, sizes, errors = look_at_every_image(dataset)
         print("can be read:", readable, " sizes:", dict(sizes))
         for error in errors:
             print("cannot be read:", error.removeprefix(f"{folder}{os.sep}"))
-        assert readable == [0, 1]
-        assert sizes == {"28 x 20": 1, "56 x 40": 1}
+        assert readable == [0, 2]
+        assert sizes == {(28, 20): 1, (56, 40): 1}
         assert len(errors) == 2
-        assert errors[0].endswith("c.png: no format that Pillow reads")
+        assert errors[0].endswith("b.png: no format that Pillow reads")
         assert errors[1].endswith("lost.png: No such file or directory")
 
-        dataset.transform = resized_pixels  # one size for all
-        loader = DataLoader(Subset(dataset, readable), batch_size=16)
-        images, targets = next(iter(loader))
-    print("first batch:", tuple(images.shape), "targets", targets.tolist())
-    assert images.shape == (2, 32, 24, 3)
-    assert images[:, 0, 0, 0].tolist() == [255, 200]
-    assert targets.tolist() == [0, 1]
+        kept = Subset(dataset, readable)
+        image, target = kept[1]
+    print(f"kept: {len(kept)}; kept[1]: {image.size}, target {target}")
+    assert len(kept) == 2
+    assert image.size == (56, 40)
+    assert target == 1
 
 
 # %%
@@ -747,8 +712,7 @@ def mean_and_std_of_each_channel_come_from_a_loader() -> None:
     """
     generator = torch.Generator().manual_seed(0)
     level = torch.rand(50, 3, 1, 1, generator=generator)  # dark, bright ones
-    noise = torch.rand(50, 3, 4, 5, generator=generator)
-    images = level * torch.tensor([1.0, 0.5, 0.2]).view(3, 1, 1) + 0.1 * noise
+    images = level + 0.1 * torch.rand(50, 3, 4, 5, generator=generator)
     loader = DataLoader(images, batch_size=5)
 
     count = 0
@@ -767,12 +731,10 @@ def mean_and_std_of_each_channel_come_from_a_loader() -> None:
     print("mean of each channel:  ", mean)
     print("std of each channel:   ", std)
     print("mean of the batch stds:", wrong)
-    assert count == 50 * 4 * 5
     assert_close(mean, images.mean(dim=(0, 2, 3)))
     assert_close(std, images.std(dim=(0, 2, 3), correction=0))
     assert (wrong < 0.99 * std).all()
-    assert_close(mean, torch.tensor([0.5, 0.25, 0.1]) + 0.05, atol=0.1, rtol=0)
-    assert mean[0] > mean[1] > mean[2]
+    assert (wrong > 0.5 * std).all()
 
 
 # %%
@@ -810,52 +772,12 @@ def v2_normalize_gives_mean_0_and_std_1(train: tuple[Tensor, Tensor]) -> None:
 
 
 # %%
-def height_and_width(image: Tensor) -> tuple[int, int]:
-    """Return the height and width of what is white in (1, 1, h, w)."""
-    rows, columns = (image[0, 0] > 0.5).nonzero().T
-    height = rows.max() - rows.min() + 1
-    width = columns.max() - columns.min() + 1
-    return height.item(), width.item()
-
-
-def affine_grid_needs_the_aspect_ratio(device: torch.device) -> None:
-    """`affine_grid` counts in half heights and widths, not in pixels.
-
-    The matrix says where each new pixel (x, y) is read: for a turn by 90
-    degrees at (-y, x). Counted in half widths of 90 pixels and half heights of
-    30, this is (-30 / 90 * y, 90 / 30 * x).
-    """
-    image = torch.zeros(1, 1, 60, 180, device=device)
-    image[:, :, 10:50, 70:110] = 1  # a square, 40 x 40
-
-    turn = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]], device=device)
-    grid = F.affine_grid(turn, image.shape, align_corners=False)
-    wrong = F.grid_sample(image, grid, align_corners=False)
-
-    turn[0, 0, 1] *= 30 / 90
-    turn[0, 1, 0] *= 90 / 30
-    grid = F.affine_grid(turn, image.shape, align_corners=False)
-    right = F.grid_sample(image, grid, align_corners=False)
-    print("the square before:         ", height_and_width(image))
-    print("turned, cos and sin alone: ", height_and_width(wrong))
-    print("turned, with height / width", height_and_width(right))
-    assert height_and_width(image) == (40, 40)
-    assert height_and_width(wrong) == (14, 120)
-    assert height_and_width(right) == (40, 40)
-
-    # `random_affine`, which moves the digits of this script, does it so.
-    torch.manual_seed(0)
-    turned = random_affine(image, degrees=45, scale=0, shear=0, shift=0)
-    rows, columns = (turned[0, 0] > 0.5).nonzero().T
-    assert_close(rows.float().std(), columns.float().std(), rtol=0.05, atol=0)
-
-
-# %%
 def v2_moves_image_and_boxes_together() -> None:
     """`tv_tensors.BoundingBoxes` go through a transform with their image.
 
-    A box is (left, top, width, height). The second method looks for white
-    pixels. A flip of 28 columns takes left to 28 - left - width.
+    A box is (left, top, width, height). A flip of 28 columns takes left to
+    28 - left - width. A quarter turn to the left makes 28 x 20 of 20 x 28, and
+    takes row r to column r, column c to row 27 - c. So look at white pixels.
     """
     from torchvision import tv_tensors
     from torchvision.transforms import v2
@@ -866,20 +788,23 @@ def v2_moves_image_and_boxes_together() -> None:
         [[4, 6, 3, 10]], format="XYWH", canvas_size=(20, 28)
     )
     flip = v2.RandomHorizontalFlip(p=1.0)
-    pad = v2.Pad([8, 2, 0, 0])  # left, top, right, bottom
-    moved, moved_boxes = pad(*flip(tv_tensors.Image(image), boxes))
+    turn = v2.RandomRotation((90, 90), expand=True)  # to the left
+    flipped, flipped_boxes = flip(tv_tensors.Image(image), boxes)
+    turned, turned_boxes = turn(flipped, flipped_boxes)
 
-    rows, columns = moved[0].nonzero().T
-    print("box before:        ", boxes.tolist())
-    print("flipped and padded:", moved_boxes.tolist())
+    rows, columns = turned[0].nonzero().T
+    print("box before:", boxes.tolist(), "in", tuple(image.shape))
+    print("flipped:   ", flipped_boxes.tolist(), "in", tuple(flipped.shape))
+    print("and turned:", turned_boxes.tolist(), "in", tuple(turned.shape))
     print("white: columns from", columns.min().item(), end="")
     print(", rows from", rows.min().item())
-    assert moved.shape == (1, 22, 36)
-    assert moved_boxes.tolist() == [[8 + 28 - 4 - 3, 2 + 6, 3, 10]]
-    assert columns.min() == moved_boxes[0, 0] == 29
-    assert rows.min() == moved_boxes[0, 1] == 8
-    assert columns.max() - columns.min() + 1 == 3
-    assert rows.max() - rows.min() + 1 == 10
+    assert flipped_boxes.tolist() == [[28 - 4 - 3, 6, 3, 10]]
+    assert turned.shape == (1, 28, 20)
+    assert turned_boxes.tolist() == [[6, 28 - 21 - 3, 10, 3]]
+    assert columns.min() == turned_boxes[0, 0] == 6
+    assert rows.min() == turned_boxes[0, 1] == 4
+    assert columns.max() - columns.min() + 1 == 10
+    assert rows.max() - rows.min() + 1 == 3
 
 
 # %%
@@ -895,21 +820,20 @@ def augmentation_makes_another_image_at_each_look(
 
     torch.manual_seed(0)
     augment = v2.RandomAffine(15, translate=(0.1, 0.1), scale=(0.8, 1.2))
-    figure, panels = plt.subplots(3, 6, figsize=(8, 4.2), layout="constrained")
-    for row in range(3):
-        image = train[0][row]  # (1, 28, 28)
+    rows = []
+    for image in train[0][:3]:  # (1, 28, 28)
         looks = [image]
         for _ in range(5):
             looks.append(augment(image))
-        different = torch.stack(looks).flatten(1).unique(dim=0)
-        print(f"digit {row}: {len(different)} different images of 6")
+        different = torch.stack(looks).unique(dim=0)
+        print(f"digit {len(rows)}: {len(different)} different images of 6")
         assert len(different) == 6
-        for column in range(6):
-            panel = panels[row, column]
-            panel.imshow(looks[column][0].tolist(), cmap="gray")
-            panel.axis("off")
-    panels[0, 0].set_title("before")
-    panels[0, 1].set_title("after, five times")
+        rows.append(torch.cat(looks, dim=2))  # side by side: (1, 28, 168)
+    picture = torch.cat(rows, dim=1)[0]  # (84, 168)
+    figure, panel = plt.subplots(figsize=(8, 4.4), layout="constrained")
+    panel.imshow(picture.tolist(), cmap="gray")
+    panel.set_title("first as they are, then five times moved")
+    panel.axis("off")
     save_figure(figure, "dataloader_transforms", figures)
 
 
@@ -923,33 +847,28 @@ def augmentation_makes_another_image_at_each_look(
 class NumberTable(Dataset):
     """The numbers of a table, normalized: samples are (x, y).
 
-    `rows` are lists of texts, as `read_rows` yields them: first the header.
-    `target` is the column of y, a number, or a word of `classes`. A test set
-    gets mean, std and classes of the training set.
+    `rows` are lists of texts, first the header. `target` is the column of y,
+    a number, or a word of `classes`. A test set gets mean, std and classes of
+    the training set.
     """
 
     def __init__(
         self,
-        rows: Iterable[list[str]],
+        rows: list[list[str]],
         target: str,
         mean: Tensor | None = None,
         std: Tensor | None = None,
         classes: list[str] | None = None,
     ):
-        rows = iter(rows)
-        place = next(rows).index(target)
-        values = []
-        targets = []
-        for number, row in enumerate(rows, 2):  # row 1 is the header
-            try:
-                y = classes.index(row[place]) if classes else float(row[place])
-                x = np.array(row[:place] + row[place + 1 :], dtype=np.float32)
-            except ValueError as error:
-                raise ValueError(f"row {number}: {error}") from None
-            values.append(x)
-            targets.append(y)
-        self.y = torch.tensor(targets)  # (rows,): float32, or int64 of classes
-        self.x = torch.from_numpy(np.stack(values))  # (rows, columns)
+        place = rows[0].index(target)
+        x = []
+        y = []
+        for row in rows[1:]:
+            cell = row[place]
+            y.append(classes.index(cell) if classes else float(cell))
+            x.append([float(cell) for cell in row[:place] + row[place + 1 :]])
+        self.y = torch.tensor(y)  # (rows,): float32, or int64 of classes
+        self.x = torch.tensor(x)  # (rows, columns)
         if mean is None:
             mean, std = self.x.mean(dim=0), self.x.std(dim=0, correction=0)
         self.mean = mean
@@ -959,7 +878,6 @@ class NumberTable(Dataset):
         self.x = (self.x - self.mean) / self.std
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return len(self.y)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
@@ -988,22 +906,17 @@ def normalize_test_data_by_the_training_statistics() -> None:
     print("training area 40, 80:        ", train.x[:, 0].tolist())
     print("test 100, 120, own mean:     ", wrong.x[:, 0].tolist())
     print("test 100, 120, training mean:", right.x[:, 0].tolist())
-    print("floor, training 1, 1:        ", train.x[:, 1].tolist())
-    print("floor, test 2, 2:            ", right.x[:, 1].tolist())
     assert_close(train.x[:, 0], torch.tensor([-1.0, 1.0]))
     assert_close(wrong.x[:, 0], train.x[:, 0])
-    assert_close(right.x[:, 0], torch.tensor([2.0, 3.0]))
     assert train.x[:, 1].tolist() == [0, 0]  # all on floor 1: not nan
-    x, y = right[1]
-    assert_close(x, torch.tensor([3.0, 1.0]))
-    assert y == 230
+    assert_close(right.x, torch.tensor([[2.0, 1.0], [3.0, 1.0]]))
+    assert right[1][1] == 230
     assert len(right) == 2
 
     kinds = [["area", "kind"], ["40", "flat"], ["90", "house"], ["50", "flat"]]
     words = NumberTable(kinds, "kind", classes=["flat", "house"])
     print("flat, house, flat:           ", words.y)
-    assert words.y.dtype == torch.int64
-    assert words.y.tolist() == [0, 1, 0]
+    assert torch.equal(words.y, torch.tensor([0, 1, 0]))
 
 
 # %%
@@ -1030,7 +943,6 @@ class TextFolder(Dataset):
         self.classes = classes or sorted(names)
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[str, int]:
@@ -1086,13 +998,13 @@ def a_tokenizer_for_any_script_asks_unicode() -> None:
     Even `\w` does not match the vowel signs of Hindi. `unicodedata` knows the
     letters of all scripts. Chinese has no spaces: take `list(text)` there.
     """
-    german = "M\u00fcller's Gr\u00fc\u00dfe"
+    german = "Mu\u0308ller's Gr\u00fc\u00dfe"  # two ways to write an umlaut
     wrong = re.findall("[a-z]+", german.lower())
     right = tokens_of(german)
     print("text:    ", ascii(german))
     print("[a-z]+:  ", wrong)
     print("Unicode: ", ascii(right))
-    assert wrong == ["m", "ller", "s", "gr", "e"]
+    assert wrong == ["mu", "ller", "s", "gr", "e"]
     assert right == ["m\u00fcller", "'", "s", "gr\u00fcsse"]
 
     hindi = "\u0928\u092e\u0938\u094d\u0924\u0947 \u091c\u0917"  # two words
@@ -1101,12 +1013,7 @@ def a_tokenizer_for_any_script_asks_unicode() -> None:
     print(f"two words of Hindi: {len(wrong)} by \\w+, {len(right)} by Unicode")
     assert len(wrong) == 3
     assert right == hindi.split()
-
-    assert tokens_of("Mu\u0308ller, 1 test_2!") == tokens_of(
-        "M\u00fcller , 1 TEST _ 2 !"
-    )
-    russian = "\u043f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440"
-    assert tokens_of(russian) == [russian[:6], ",", russian[-3:]]
+    assert tokens_of("1 test_2!") == ["1", "test", "_", "2", "!"]
 
 
 # %%
@@ -1156,15 +1063,14 @@ def a_vocabulary_comes_from_training_texts_alone() -> None:
 
 
 # %%
-def pad_texts(
-    samples: list[tuple[list[int], int]],
-) -> tuple[Tensor, Tensor, Tensor]:
+def pad_texts(samples: list[tuple]) -> tuple[Tensor, Tensor, Tensor]:
     """Return word numbers (batch, longest), lengths and classes (batch,)."""
-    # An empty text would become float32: so the type is said.
-    texts = [torch.tensor(text, dtype=torch.long) for text, _ in samples]
+    texts, classes = zip(*samples, strict=True)  # rows become columns
     lengths = torch.tensor([len(text) for text in texts])
-    classes = torch.tensor([label for _, label in samples])
-    return pad_sequence(texts, batch_first=True), lengths, classes
+    # An empty text would become float32: so the type is said.
+    texts = [torch.tensor(text, dtype=torch.long) for text in texts]
+    numbers = pad_sequence(texts, batch_first=True)
+    return numbers, lengths, torch.tensor(classes)
 
 
 def pad_sequence_pads_texts_and_a_mask_tells_where() -> None:
@@ -1195,63 +1101,49 @@ def pad_sequence_pads_texts_and_a_mask_tells_where() -> None:
 class SimilarLengths(Sampler):
     """Batches of texts that are about as long, in random order."""
 
-    def __init__(
-        self, lengths: list[int], batch_size: int, generator: torch.Generator
-    ):
-        self.lengths = torch.tensor(lengths)
-        self.batch_size = batch_size
-        self.generator = generator
+    def __init__(self, lengths: list[int], batch_size: int):
+        order = torch.tensor(lengths).argsort()  # from short to long
+        self.batches = order.split(batch_size)
 
     def __len__(self) -> int:
-        """Return the number of batches."""
-        return math.ceil(len(self.lengths) / self.batch_size)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the indices of each batch."""
-        # Shuffle, so that texts of one length come in an order of their own.
-        order = torch.randperm(len(self.lengths), generator=self.generator)
-        sorted_by_length = self.lengths[order].argsort(stable=True)
-        batches = order[sorted_by_length].split(self.batch_size)
-        for place in torch.randperm(len(batches), generator=self.generator):
-            yield batches[place].tolist()
+        """Yield the indices of each batch, short and long ones in turn."""
+        for place in torch.randperm(len(self.batches)):
+            yield self.batches[place].tolist()
 
 
 def a_batch_sampler_of_similar_lengths_saves_padding(count: int) -> None:
     """A `batch_sampler` puts texts of like length together: less padding.
 
-    The texts are paragraphs of Python's own help. It yields whole batches of
-    indices, others in each epoch.
+    It yields the indices of whole batches. Here each text is a row of ones, as
+    long as a paragraph of Python's own help has words; padding is zeros.
     """
     paragraphs = "\n\n".join(topics.topics.values()).split("\n\n")
-    texts = [([1] * len(text.split()), 0) for text in paragraphs[:count]]
-    lengths = [len(words) for words, _ in texts]
-    generator = torch.Generator().manual_seed(0)
-    shuffled = DataLoader(
-        texts, 32, shuffle=True, generator=generator, collate_fn=pad_texts
-    )
-    sampler = SimilarLengths(lengths, 32, generator)
-    similar = DataLoader(texts, batch_sampler=sampler, collate_fn=pad_texts)
+    texts = [torch.ones(len(text.split())) for text in paragraphs[:count]]
+    lengths = [len(text) for text in texts]
+    as_they_come = DataLoader(texts, 32, collate_fn=pad_sequence)
+    sampler = SimilarLengths(lengths, batch_size=32)
+    similar = DataLoader(texts, batch_sampler=sampler, collate_fn=pad_sequence)
 
-    shuffled_cells = 0
-    for numbers, _, _ in shuffled:
-        shuffled_cells += numbers.numel()
-    similar_cells = 0
-    for numbers, _, _ in similar:
-        similar_cells += numbers.numel()
-    words = sum(lengths)
+    cells = torch.cat([batch.flatten() for batch in as_they_come])
+    similar_cells = torch.cat([batch.flatten() for batch in similar])
+    padding = (cells == 0).float().mean()
+    similar_padding = (similar_cells == 0).float().mean()
     print(f"{len(texts)} texts of {min(lengths)} to {max(lengths)} words")
-    print(f"shuffled: {1 - words / shuffled_cells:.0%} of a batch is padding")
-    print(f"similar:  {1 - words / similar_cells:.0%} of a batch is padding")
-    assert 1 - words / shuffled_cells > 0.6
-    assert 0 < 1 - words / similar_cells < 0.3
+    print(f"as they come:    {padding:.0%} of a batch is padding")
+    print(f"similar lengths: {similar_padding:.0%} of a batch is padding")
+    assert cells.sum() == similar_cells.sum() == sum(lengths)
+    assert padding > 0.6
+    assert 0 < similar_padding < 0.3
 
+    torch.manual_seed(0)
     first = list(sampler)
     second = list(sampler)
-    assert len(first) == len(sampler) == len(similar)
-    assert sorted(sum(first, [])) == list(range(len(texts)))
-    assert first[0] not in second  # others are put together
-    longest = [max(lengths[index] for index in batch) for batch in first]
-    assert longest != sorted(longest)  # short and long batches in turn
+    assert len(first) == len(sampler)
+    assert first != second  # another order in each epoch
+    assert sorted(first) == sorted(second)
 
 
 # %%
@@ -1354,10 +1246,9 @@ def memmap_reads_one_window_of_a_large_file(
         print("file:", path.stat().st_size, "bytes; windows:", len(dataset))
         print("x of dataset[123]:", x[:3].tolist(), "...")
         print("memory taken to read it:", peak, "bytes")
-        assert len(dataset) == 599
         assert torch.equal(x, 12_300 + torch.arange(100))
         assert torch.equal(y, x + 1)
-        assert peak < 120_000 / 10
+        assert 200 < peak < 120_000 / 10
 
         sent = pickle.dumps(vars(dataset))  # what a worker gets under spawn
         print("pickled for a worker:", len(sent), "bytes")
@@ -1453,20 +1344,18 @@ def wav_of_8_16_24_32_bits_and_float_is_one_waveform() -> None:
         write_wav(path, tone, rate=8000, bits=32, code=3)
         floats, _ = read_wav(path)
 
-    print("tone:", tone[:4])
-    print("8:   ", eight[:4, 0])
-    print("16:  ", sixteen[:4, 0])
-    print("24:  ", twenty_four[:4, 0])
-    print("16 as they stand in the file:", raw[:4].tolist())
+    print("tone:   ", tone[:4])
+    print("8 bits: ", eight[:4, 0])
+    print("16 bits:", sixteen[:4, 0])
+    print("16 bits, as they stand in the file:", raw[:4].tolist())
     assert rate == 8000
     assert eight.shape == (80, 1)  # samples, channels
     assert_close(eight[:, 0], tone, atol=2 / 128, rtol=0)
+    assert torch.equal(sixteen[:, 0], torch.tensor(raw / 32768).float())
     assert_close(sixteen[:, 0], tone, atol=2 / 2**15, rtol=0)
     assert_close(twenty_four[:, 0], tone, atol=2 / 2**23, rtol=0)
     assert_close(thirty_two[:, 0], tone, atol=1e-7, rtol=0)
     assert torch.equal(floats[:, 0], tone)
-    assert torch.equal(sixteen[:, 0], torch.tensor(raw / 32768).float())
-    assert eight.dtype == sixteen.dtype == torch.float32
 
 
 # %%
@@ -1530,11 +1419,8 @@ def resample_before_files_of_two_rates_share_a_batch() -> None:
     print("resampled to 8,000 a second:                     ", right, "Hz")
     assert wrong == 220
     assert right == 440
-    assert len(resampled) == 4000
-    again = torch.sin(2 * math.pi * 440 * torch.arange(4000) / 8_000)
-    assert_close(resampled, again, atol=1e-4, rtol=0)
-    finer = resample(again, 8_000, 16_000)
-    assert_close(finer, tone, atol=1e-3, rtol=0)
+    by_hand = torch.sin(2 * math.pi * 440 * torch.arange(4000) / 8_000)
+    assert_close(resampled, by_hand, atol=1e-4, rtol=0)
 
     # What the new rate cannot hold must go: 5,000 Hz is over half of 8,000.
     # Every second sample alone would turn it to 8,000 - 5,000 = 3,000 Hz.
@@ -1548,15 +1434,19 @@ def resample_before_files_of_two_rates_share_a_batch() -> None:
 
 
 # %%
-def draw_sound(waveform: Tensor, power: Tensor, figures: Path) -> None:
-    """Draw a waveform at 8,000 samples a second and its spectrogram."""
+
+
+def draw_sound(sound: Tensor, power: Tensor, figures: Path) -> None:
+    """Draw a waveform of 0.2 s and its spectrogram."""
     figure, panels = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    panels[0].plot(waveform[:200].tolist())
+    panels[0].plot(sound[:200].tolist())
     panels[0].set(title="key 5: 200 samples", xlabel="sample")
     decibels = 10 * (power + 1e-6).log10()  # ten times the power is 10 dB more
-    extent = (0, len(waveform) / 8000, 0, 4000)
     panels[1].imshow(
-        decibels.numpy(), origin="lower", aspect="auto", extent=extent
+        decibels.numpy(),
+        origin="lower",
+        aspect="auto",
+        extent=(0, 0.2, 0, 4000),
     )
     panels[1].set(title="spectrogram", xlabel="seconds", ylabel="hertz")
     save_figure(figure, "dataloader_tones", figures)
@@ -1565,40 +1455,33 @@ def draw_sound(waveform: Tensor, power: Tensor, figures: Path) -> None:
 def stft_shows_the_two_tones_of_a_telephone_key(figures: Path) -> None:
     """A spectrogram (`torch.stft`) shows which tones sound, and when.
 
-    A key sounds the tone of its row and that of its column: the 5 has 770 and
-    1336 Hz (ITU-T Q.23). 256 samples at 8,000 a second tell tones apart by
-    8000 / 256 = 31 Hz; a new piece begins every 64.
+    The key 5 sounds 770 and 1336 Hz (ITU-T Q.23), here for 0.1 s. Pieces of
+    256 samples at 8,000 a second tell tones apart by 8000 / 256 = 31 Hz. A new
+    piece begins every 64 samples.
     """
-    rows = torch.tensor([697, 770, 852, 941])  # hertz
-    columns = torch.tensor([1209, 1336, 1477, 1633])
     rate = 8000
-    seconds = torch.arange(rate // 5) / rate  # 0.2 s
-    generator = torch.Generator().manual_seed(0)
-    window = torch.hann_window(256)
-    for key in range(16):
-        row = rows[key // 4]
-        column = columns[key % 4]
-        tones = (2 * math.pi * row * seconds).sin()
-        tones = tones + (2 * math.pi * column * seconds).sin()
-        noise = torch.randn(len(seconds), generator=generator)
-        spectrum = torch.stft(
-            tones + 0.2 * noise, 256, window=window, return_complex=True
-        )
-        power = spectrum.abs() ** 2  # (129 frequencies, pieces)
-        loudness = power.sum(dim=1)
-        low = loudness[:34].argmax() * rate / 256  # below 1,062 Hz
-        high = (34 + loudness[34:].argmax()) * rate / 256
-        assert (rows - low).abs().argmin() == key // 4
-        assert (columns - high).abs().argmin() == key % 4
-        if key == 5:  # of "123A456B789C*0#D"
-            print("key 5 sounds:", row.item(), "and", column.item(), "Hz")
-            print("loudest:     ", low.item(), "and", high.item(), "Hz")
-            print("spectrum:", tuple(spectrum.shape), spectrum.dtype)
-            assert abs(low - 770) < 32
-            assert abs(high - 1336) < 32
-            assert spectrum.shape == (129, 26)
-            draw_sound(tones, power, figures)
-    print("the two loudest frequencies name the right key for all 16 keys")
+    seconds = torch.arange(1600) / rate
+    low = torch.sin(2 * math.pi * 770 * seconds)
+    high = torch.sin(2 * math.pi * 1336 * seconds)
+    sound = (low + high) * (seconds < 0.1)
+    window = torch.hann_window(256)  # fades each piece in and out
+    spectrum = torch.stft(sound, 256, window=window, return_complex=True)
+    power = spectrum.abs() ** 2  # (129 frequencies, 26 pieces)
+
+    loudest = power.sum(dim=1).topk(2).indices.sort().values
+    hertz = (loudest * rate / 256).tolist()
+    in_time = power.sum(dim=0)
+    print("key 5 sounds:  ", [770, 1336], "Hz from 0 to 0.1 s")
+    print("spectrum:      ", tuple(spectrum.shape), spectrum.dtype)
+    print("the two loudest:", hertz, "Hz")
+    print(f"power at 0.05 s: {in_time[6]:.0f}, at 0.15 s: {in_time[19]:.0f}")
+    assert spectrum.shape == (129, 26)
+    assert_close(
+        torch.tensor(hertz), torch.tensor([770.0, 1336.0]), atol=16, rtol=0
+    )
+    assert in_time[6] > 1000
+    assert in_time[19] == 0
+    draw_sound(sound, power, figures)
 
 
 # %%
@@ -1617,7 +1500,6 @@ class SoundFolder(Dataset):
         self.classes = classes or sorted(names)
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -1628,14 +1510,12 @@ class SoundFolder(Dataset):
         return waveform, self.classes.index(path.parent.name)
 
 
-def pad_sounds(
-    samples: list[tuple[Tensor, int]],
-) -> tuple[Tensor, Tensor, Tensor]:
+def pad_sounds(samples: list[tuple]) -> tuple[Tensor, Tensor, Tensor]:
     """Return waveforms (batch, longest), lengths and classes (batch,)."""
-    waveforms = [waveform for waveform, _ in samples]
-    lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    classes = torch.tensor([label for _, label in samples])
-    return pad_sequence(waveforms, batch_first=True), lengths, classes
+    sounds, classes = zip(*samples, strict=True)  # rows become columns
+    lengths = torch.tensor([len(sound) for sound in sounds])
+    waveforms = pad_sequence(sounds, batch_first=True)
+    return waveforms, lengths, torch.tensor(classes)
 
 
 def a_folder_of_recordings_is_padded_with_silence() -> None:
@@ -1700,20 +1580,12 @@ def an_iterable_dataset_is_shared_among_its_workers(
     A loader cannot divide what has no index: with 2 workers each number comes
     twice.
     """
-    wrong = DataLoader(
-        Numbers(7, shared=False),
-        num_workers=workers,
-        multiprocessing_context=start_method,
-    )
-    right = DataLoader(
-        Numbers(7, shared=True),
-        num_workers=workers,
-        multiprocessing_context=start_method,
-    )
+    options = {"multiprocessing_context": start_method, "num_workers": workers}
+    wrong = list(DataLoader(Numbers(7, shared=False), **options))
+    right = list(DataLoader(Numbers(7, shared=True), **options))
     wrong_numbers = torch.cat([number for number, _ in wrong])
-    right_batches = list(right)
-    right_numbers = torch.cat([number for number, _ in right_batches])
-    processes = {process.item() for _, process in right_batches}
+    right_numbers = torch.cat([number for number, _ in right])
+    processes = {process.item() for _, process in right}
     print(f"{workers} workers")
     print("each the whole stream:", wrong_numbers.tolist())
     print("each its share:       ", right_numbers.tolist())
@@ -1731,26 +1603,12 @@ class Draws(Dataset):
         self.kept = np.random.default_rng(0)
 
     def __len__(self) -> int:
-        """Return the number of samples."""
-        return 8
+        return 4
 
     def __getitem__(self, index: int) -> Tensor:
         """Return the draws of torch, NumPy, and the kept generator."""
         drawn = [torch.rand(()), np.random.rand(), self.kept.random()]  # noqa
         return torch.tensor(drawn)
-
-
-def loader_of_draws(
-    seed: int, workers: int, start_method: str | None
-) -> DataLoader:
-    """Return a loader of draws, whose workers get their seeds from `seed`."""
-    return DataLoader(
-        Draws(),
-        batch_size=2,
-        num_workers=workers,
-        multiprocessing_context=start_method,
-        generator=torch.Generator().manual_seed(seed),
-    )
 
 
 def a_generator_seeds_torch_and_numpy_in_every_worker(
@@ -1761,25 +1619,26 @@ def a_generator_seeds_torch_and_numpy_in_every_worker(
     So a run can be repeated. A generator that is kept in the data set is copied
     to the workers as it is: all of them draw the same, in every epoch.
     """
-    loader = loader_of_draws(0, workers, start_method)
-    first = torch.cat(list(loader))  # (8, 3)
+    generator = torch.Generator().manual_seed(0)
+    loader = DataLoader(
+        Draws(),
+        num_workers=workers,
+        multiprocessing_context=start_method,
+        generator=generator,
+    )
+    first = torch.cat(list(loader))  # (4, 3)
     second = torch.cat(list(loader))
-    again = torch.cat(list(loader_of_draws(0, workers, start_method)))
-    print("8 samples in batches of 2, from", workers, "workers in turn")
-    print("torch, epoch 1:    ", [round(v, 2) for v in first[:, 0].tolist()])
-    print("torch, epoch 2:    ", [round(v, 2) for v in second[:, 0].tolist()])
-    print("np.random, epoch 1:", [round(v, 2) for v in first[:, 1].tolist()])
-    print("np.random, epoch 2:", [round(v, 2) for v in second[:, 1].tolist()])
-    print("kept, epoch 1:     ", [round(v, 2) for v in first[:, 2].tolist()])
-    print("kept, epoch 2:     ", [round(v, 2) for v in second[:, 2].tolist()])
-    print("different of 8: torch", len(first[:, 0].unique()), end="")
-    print(", kept", len(first[:, 2].unique()))
+    generator.manual_seed(0)
+    again = torch.cat(list(loader))
+    print(f"4 samples, {workers} workers in turn: torch, np.random, kept")
+    print("epoch 1:", first, sep="\n")
+    print("epoch 2:", second, sep="\n")
     assert torch.equal(first, again)  # the seed repeats all of it
-    assert len(torch.cat([first[:, 0], second[:, 0]]).unique()) == 16
-    assert len(torch.cat([first[:, 1], second[:, 1]]).unique()) == 16
+    assert len(torch.cat([first[:, 0], second[:, 0]]).unique()) == 8
+    assert len(torch.cat([first[:, 1], second[:, 1]]).unique()) == 8
     assert torch.equal(first[:, 2], second[:, 2])
-    assert torch.equal(first[:2, 2], first[2:4, 2])  # worker 0 and worker 1
-    assert len(first[:, 2].unique()) == math.ceil(4 / workers) * 2
+    assert first[0, 2] == first[1, 2]  # of worker 0 and of worker 1
+    assert len(first[:, 2].unique()) == math.ceil(4 / workers)
 
 
 # %%
@@ -1787,11 +1646,9 @@ class OneIsBroken(Dataset):
     """Four samples; number 2 cannot be made."""
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return 4
 
     def __getitem__(self, index: int) -> int:
-        """Return the index, or raise."""
         if index == 2:
             raise ValueError("photo2.png is cut off")
         return index
@@ -1830,17 +1687,10 @@ def an_error_in_a_worker_comes_with_its_traceback(
 
 
 # %%
-class EndsItsWorker(Dataset):
-    """One sample, for which the system kills the worker."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return 1
-
-    def __getitem__(self, index: int) -> int:
-        """End the process, as the system does for want of memory."""
-        os.kill(os.getpid(), signal.SIGKILL)
-        return index
+def end_worker(samples: list[int]) -> list[int]:
+    """End the process, as the system does for want of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return samples
 
 
 def a_killed_worker_has_a_cause(start_method: str | None) -> None:
@@ -1852,7 +1702,10 @@ def a_killed_worker_has_a_cause(start_method: str | None) -> None:
     `--shm-size=8g`. "Segmentation fault" is a crash in a library.
     """
     loader = DataLoader(
-        EndsItsWorker(), num_workers=1, multiprocessing_context=start_method
+        [7],
+        collate_fn=end_worker,
+        num_workers=1,
+        multiprocessing_context=start_method,
     )
     try:
         next(iter(loader))
@@ -1876,7 +1729,6 @@ class PidOfEachJpeg(Dataset):
         self.paths = paths
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -1890,7 +1742,7 @@ class PidOfEachJpeg(Dataset):
 def time_two_epochs(
     paths: list[Path], workers: int, start_method: str | None
 ) -> tuple[Tensor, set[int]]:
-    """Print the seconds of two epochs; return images and processes of both."""
+    """Print how fast two epochs are; return their images and processes."""
     loader = DataLoader(
         PidOfEachJpeg(paths),
         batch_size=4,
@@ -1921,14 +1773,10 @@ def num_workers_is_found_by_timing_real_decoding(
     keeps them for the second. Try as many as there are cores.
     """
     with tempfile.TemporaryDirectory() as folder:
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.rand(3, 8, 8, generator=generator)
-        pixels = F.interpolate(pixels[None], (240, 320), mode="bilinear")[0]
-        pixels = (255 * pixels).byte().permute(1, 2, 0)
         paths = []
         for index in range(count):
             path = Path(folder, f"{index}.jpg")
-            Image.fromarray(pixels.roll(index, 0).numpy()).save(path)
+            Image.effect_noise((320, 240), 20).save(path)  # around 128
             paths.append(path)
         print(f"{count} JPEG files of 320 x 240; {os.cpu_count()} cores here")
         alone, _ = time_two_epochs(paths, 0, start_method)
@@ -1939,8 +1787,8 @@ def num_workers_is_found_by_timing_real_decoding(
         four, processes = time_two_epochs(paths, 4, start_method)
         assert_close(four, alone)
         assert len(processes) == 4
-    by_hand = pixels.float()[0, 0] / 255
-    assert_close(alone[0, :, 0, 0], by_hand, atol=0.1, rtol=0)
+    assert alone.shape == (count, 3, 32, 32)
+    assert_close(alone.mean(), torch.tensor(0.5), atol=0.02, rtol=0)
 
 
 # %%
@@ -1953,7 +1801,6 @@ class OneByOne(Dataset):
         self.transform = transform
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -1970,7 +1817,6 @@ class WholeBatches(Dataset):
         self.labels = labels
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.labels)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
@@ -1997,8 +1843,8 @@ def getitems_loads_a_batch_in_one_piece(
     """
     from torchvision.transforms import v2
 
-    images = train[0][:1000]
-    labels = train[1][:1000]
+    images = train[0][:500]
+    labels = train[1][:500]
     pixels = (255 * images[:, 0]).round().byte()  # as files hold them
     to_tensor = v2.Compose(
         [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
@@ -2071,11 +1917,9 @@ class ReturnsNothing(Dataset):
     """A sample is made, and not returned."""
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return 4
 
     def __getitem__(self, index: int):
-        """Make a sample, without `return`."""
         torch.zeros(3)
 
 
@@ -2083,7 +1927,6 @@ class Misspelt(Dataset):
     """`__get_item__` is a name that nobody calls."""
 
     def __get_item__(self, index: int) -> int:
-        """Return a sample."""
         return index
 
 
@@ -2105,7 +1948,7 @@ def mistakes_in_a_dataset_stop_the_loader() -> None:
 
 # %%
 def mistakes_in_the_use_of_a_loader() -> None:
-    """An iterator, no files, a last batch that is smaller."""
+    """A loader is no iterator, needs samples, and ends with what is left."""
     loader = DataLoader(torch.arange(10), batch_size=4)
     with caught(TypeError, "'DataLoader' object is not an iterator"):
         next(loader)
@@ -2232,7 +2075,7 @@ spawn = multiprocessing.get_context("spawn")
 
 # %%
 def mistakes_that_see_only_a_part_of_the_data() -> None:
-    """`next(iter(loader))` in a loop, and a loader without samples."""
+    """`next(iter(loader))` in a loop gives the first batch each time."""
     loader = DataLoader(torch.arange(6), batch_size=2)
     wrong = []
     for _ in range(3):
@@ -2245,15 +2088,6 @@ def mistakes_that_see_only_a_part_of_the_data() -> None:
     print("for batch in loader:           ", right)
     assert wrong == [[0, 1], [0, 1], [0, 1]]
     assert right == [[0, 1], [2, 3], [4, 5]]
-
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "photo.JPG").touch()
-        wrong = sorted(Path(folder).glob("*.png"))
-        right = sorted(Path(folder).glob("*.JPG"))
-    print("no file found: batches", len(list(DataLoader(wrong))), end="")
-    print(", and no error; so assert len(dataset) > 0")
-    assert len(list(DataLoader(wrong))) == 0
-    assert len(DataLoader(right)) == 1
 
 
 # %%
@@ -2275,21 +2109,19 @@ def mistakes_with_data_sorted_by_class() -> None:
     500 points of 10 classes, 50 after 50, noise around a center for each.
     """
     y = torch.arange(500) // 50
-    for seed in range(5):
-        generator = torch.Generator().manual_seed(seed)
-        center = 0.7 * torch.randn(10, 20, generator=generator)
-        x = center[y] + torch.randn(500, 20, generator=generator)
-        points = TensorDataset(x, y)
-        unshuffled = DataLoader(points, 25)
-        shuffled = DataLoader(points, 25, shuffle=True, generator=generator)
-        wrong = fit_once(unshuffled)(x).argmax(dim=1) == y
-        right = fit_once(shuffled)(x).argmax(dim=1) == y
-        assert right.float().mean() > wrong.float().mean() + 0.1
-        assert wrong[250:].float().mean() > wrong[:250].float().mean()
-    print("fraction right: first five classes, last five (seed 4)")
-    for name, model_is_right in [("sorted", wrong), ("shuffled", right)]:
-        share = model_is_right.float()
-        print(f"{name:9} {share[:250].mean():.2f}  {share[250:].mean():.2f}")
+    generator = torch.Generator().manual_seed(0)
+    center = 0.7 * torch.randn(10, 20, generator=generator)
+    x = center[y] + torch.randn(500, 20, generator=generator)
+    points = TensorDataset(x, y)
+    unshuffled = DataLoader(points, 25)
+    shuffled = DataLoader(points, 25, shuffle=True, generator=generator)
+    wrong = (fit_once(unshuffled)(x).argmax(dim=1) == y).float()
+    right = (fit_once(shuffled)(x).argmax(dim=1) == y).float()
+    print("fraction right: first five classes, last five (with this seed)")
+    print(f"sorted:   {wrong[:250].mean():.2f}  {wrong[250:].mean():.2f}")
+    print(f"shuffled: {right[:250].mean():.2f}  {right[250:].mean():.2f}")
+    assert right.mean() > wrong.mean() + 0.1
+    assert wrong[250:].mean() > wrong[:250].mean() + 0.1
 
 
 # %%
@@ -2323,7 +2155,6 @@ class RandomPlaces(Dataset):
         self.seeded = seeded
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return 5
 
     def __getitem__(self, index: int) -> int:
@@ -2789,11 +2620,11 @@ def some_of(names: list[str], most: int = 12) -> str:
 def tell_classes(labels: list[str], classes: list[str]) -> None:
     """Print a count for each class, or of many classes the extremes."""
     counts = collections.Counter(labels)
-    in_order = sorted(classes, key=lambda name: counts[name])
-    fewest, most = counts[in_order[0]], counts[in_order[-1]]
+    by_count = sorted(classes, key=lambda name: counts[name])
+    fewest, most = counts[by_count[0]], counts[by_count[-1]]
     if len(classes) > 20:
-        few = ", ".join(f"{name} {counts[name]:,}" for name in in_order[:3])
-        many = ", ".join(f"{name} {counts[name]:,}" for name in in_order[-3:])
+        few = ", ".join(f"{name} {counts[name]:,}" for name in by_count[:3])
+        many = ", ".join(f"{name} {counts[name]:,}" for name in by_count[-3:])
         shown = f"fewest {few}; most {many}"
     else:
         shown = ", ".join(f"{name} {counts[name]:,}" for name in classes)
@@ -2832,8 +2663,7 @@ def tell_repeats(
         if labels[other] == labels[index]:
             repeated.append(same)
         else:
-            two = f"{labels[other]} and {labels[index]}"
-            contradicting.append(f"{two}: {same}")
+            contradicting.append(f"{labels[other]} and {labels[index]}: {same}")
     tell_some("repeated", repeated)
     if not amounts:
         tell_some("conflicts", contradicting)
@@ -2885,18 +2715,12 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in systems
 
 
-def need_folder(flag: str, folder: Path) -> Path:
-    """Return the full path of a folder; end in a line if it is none."""
-    folder = folder.absolute()
+def files_in(flag: str, folder: Path) -> tuple[list[Path], int]:
+    """Return all files below a folder, and how many more are hidden."""
     if os.path.isfile(folder):
         stop(f"{flag} {folder}: a file, not a folder; unpack it")
     if not os.path.isdir(folder):
         stop(f"{flag} {folder}: there is no such folder")
-    return folder
-
-
-def files_in(flag: str, folder: Path) -> tuple[list[Path], int]:
-    """Return all files below a folder, and how many more are hidden."""
     paths = []
     hidden = 0
     for place, folders, names in os.walk(folder, followlinks=True):
@@ -2932,8 +2756,8 @@ def need_classes(
 
 def files_of_classes(
     flag: str, folder: Path, ending: str = ""
-) -> tuple[list[Path], list[str]]:
-    """Return the files of the class folders, and the class of each.
+) -> list[tuple[Path, str]]:
+    """Return the files of the class folders, each with its class.
 
     What stands beside the class folders is told and left out; with an ending,
     also what is not CLASS/NAME with it.
@@ -2970,20 +2794,23 @@ def files_of_classes(
         if not paths:
             right = folder / f"CLASS/NAME{ending}"
             stop(f"{flag} {folder}: there is no file {right}")
-    return paths, [path.relative_to(folder).parts[0] for path in paths]
+    return [(path, path.relative_to(folder).parts[0]) for path in paths]
 
 
 def what_it_is(path: Path) -> str:
     """Return what a file that cannot be read looks like, by its first bytes."""
-    beginnings = [
-        ((b"<!doctype", b"<html"), "an HTML page, so the download went wrong"),
-        ((b"version https://git-lfs",), "a pointer of Git LFS: git lfs pull"),
-        ((b"%pdf",), "a PDF"),
-        ((b"pk\x03\x04",), "a ZIP archive"),
-        ((b"id3", b"\xff\xfb", b"\xff\xf3"), "MP3, see README.md"),
-        ((b"oggs",), "Ogg, see README.md"),
-        ((b"flac",), "FLAC, see README.md"),
-    ]
+    beginnings = {
+        b"<!doctype": "an HTML page, so the download went wrong",
+        b"<html": "an HTML page, so the download went wrong",
+        b"version https://git-lfs": "a pointer of Git LFS: git lfs pull",
+        b"%pdf": "a PDF",
+        b"pk\x03\x04": "a ZIP archive",
+        b"id3": "MP3, see README.md",
+        b"\xff\xfb": "MP3, see README.md",
+        b"\xff\xf3": "MP3, see README.md",
+        b"oggs": "Ogg, see README.md",
+        b"flac": "FLAC, see README.md",
+    }
     try:
         with open(path, "rb") as file:
             head = file.read(64)
@@ -2991,11 +2818,11 @@ def what_it_is(path: Path) -> str:
         return ""
     if not head:
         return " (it is empty)"
-    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"mif", b"hev"):
+    if head[4:11] in (b"ftyphei", b"ftypmif", b"ftyphev"):
         return " (it is HEIC: save it as JPEG)"
     if head[4:8] == b"ftyp":
         return " (it is MP4 or M4A)"
-    for beginning, name in beginnings:
+    for beginning, name in beginnings.items():
         if head.lstrip().lower().startswith(beginning):
             return f" (it is {name})"
     return ""
@@ -3004,28 +2831,28 @@ def what_it_is(path: Path) -> str:
 def readable(
     flag: str,
     folder: Path,
-    paths: list[Path],
+    samples: list[tuple[Path, str]],
     look: Callable,
     faults: list[str],
-) -> list[int]:
-    """Return the indices of the files that `look` can read; tell of others."""
+) -> tuple[tuple[Path], tuple[str]]:
+    """Return paths and labels of what `look` can read; tell of the others."""
     good = []
-    for index, path in enumerate(paths):
+    for number, (path, label) in enumerate(samples, 1):
         try:
             look(path)
-            good.append(index)
+            good.append((path, label))
         except Exception as error:  # a broken file can raise any
             text = str(error)
             if str(path) not in text:
                 text = f"{path}: {text}"
             faults.append(f"{text}{what_it_is(path)}")
-        if index % 10_000 == 9_999:
-            print(f"{index + 1:,} of {len(paths):,} read", flush=True)
-    tell("samples", f"{len(good):,} can be read of {len(paths):,}")
+        if number % 10_000 == 0:
+            print(f"{number:,} of {len(samples):,} read", flush=True)
+    tell("samples", f"{len(good):,} can be read of {len(samples):,}")
     tell_some("faults", faults)
     if not good:
         stop(f"{flag} {folder}: no file in it can be read")
-    return good
+    return zip(*good, strict=True)
 
 
 # --images
@@ -3102,45 +2929,42 @@ def look_at_images(
     folder: Path, table: Path | None, label_column: str | None, figures: Path
 ) -> None:
     """Print a report on images: a folder for each class, or a table."""
-    folder = need_folder("--images", folder)
+    folder = folder.absolute()
     faults = []
     if table is None:
-        paths, labels = files_of_classes("--images", folder)
+        samples = files_of_classes("--images", folder)
     else:
         table = table.absolute()
-        paths, labels, faults = files_of_table(folder, table, label_column)
+        samples, faults = files_of_table(folder, table, label_column)
+    classes = in_order(label for _, label in samples)
     found = ImageNotes()
-    good = readable("--images", folder, paths, found.look, faults)
-    dataset = ImageList(folder, paths, labels)
-    classes = dataset.classes
+    paths, labels = readable("--images", folder, samples, found.look, faults)
+    dataset = ImageList(folder, paths, labels, classes)
     if table and are_amounts(labels):
-        values = [float(name) for name in classes]
-        dataset.target_transform = values.__getitem__  # a number, no class
+        dataset.targets = [float(label) for label in labels]  # no classes
         classes = None
-    paths = [paths[index] for index in good]
-    labels = [labels[index] for index in good]
     tell_labels(labels, classes, in_table=table is not None)
     found.tell()
     tell_repeats(map(Path.read_bytes, paths), paths, labels)
-    show_images(Subset(dataset, good), len(found.sizes) == 1, figures)
+    show_images(dataset, labels, len(found.sizes) == 1, figures)
 
 
-def show_images(part: Subset, one_size: bool, figures: Path) -> None:
+def show_images(
+    dataset: Dataset, labels: list[str], one_size: bool, figures: Path
+) -> None:
     """Print the first batch, and draw nine images as they are."""
-    dataset = part.dataset
-    figure, chosen = nine_panels(len(part))
-    for place, panel in chosen:
-        index = part.indices[place]
+    figure, chosen = nine_panels(len(dataset))
+    for index, panel in chosen:
         image, _ = dataset[index]
         panel.imshow(image)
-        label = dataset.classes[dataset.targets[index]]
-        panel.set_title(f"{label[:28]}\n{dataset.paths[index].name[:28]}")
+        name = dataset.paths[index].name
+        panel.set_title(f"{labels[index][:28]}\n{name[:28]}")
     width, height = image.size
     if not one_size:
         width, height = 64, 64
         tell("batch", "the sizes differ: resized to 64 x 64")
     dataset.transform = lambda image: np.array(image.resize((width, height)))
-    pixels, targets = next(iter(DataLoader(part, 16, shuffle=True)))
+    pixels, targets = next(iter(DataLoader(dataset, 16, shuffle=True)))
     images = pixels.permute(0, 3, 1, 2) / 255  # channels first
     tell_batch(["images", "targets"], [images, targets])
     save_figure(figure, "dataloader_own_images", figures)
@@ -3275,8 +3099,8 @@ def has_header(
 
 def files_of_table(
     folder: Path, table: Path, label_column: str | None
-) -> tuple[list[Path], list[str], list[str]]:
-    """Return the files that a table lists, their labels, and its faults."""
+) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Return the files that a table lists, with labels, and its faults."""
     rows = list(rows_of("--labels", table))
     found = [p for p in files_in("--images", folder)[0] if p != table]
     files = FileNames(folder, found)
@@ -3303,8 +3127,7 @@ def files_of_table(
     if boxes.intersection(map(str.casefold, columns)):
         text = "boxes: a row is one object; here its sample is the whole image"
         tell("", text)
-    paths = []
-    labels = []
+    samples = []
     faults = []
     for number, row in enumerate(rows[header:], 1 + header):
         cells = row + [""] * (len(columns) - len(row))
@@ -3315,13 +3138,13 @@ def files_of_table(
         elif not cells[label]:
             faults.append(f"{place}: no label: {', '.join(row)}")
         else:
-            paths.append(path)
-            labels.append(cells[label])
-    tell("rows", f"{len(rows) - header:,}, of {len(set(paths)):,} files")
-    extra = sorted(set(found) - set(paths))
+            samples.append((path, cells[label]))
+    listed_files = {path for path, _ in samples}
+    tell("rows", f"{len(rows) - header:,}, of {len(listed_files):,} files")
+    extra = sorted(set(found) - listed_files)
     if extra:
         tell_some("not listed", [str(path) for path in extra])
-    return paths, labels, faults
+    return samples, faults
 
 
 def are_amounts(labels: list[str]) -> bool:
@@ -3394,13 +3217,11 @@ class SoundNotes:
 
 def look_at_sounds(folder: Path, figures: Path) -> None:
     """Print a report on WAV files in a folder for each class."""
-    folder = need_folder("--sounds", folder)
-    paths, labels = files_of_classes("--sounds", folder, ".wav")
-    classes = sorted(set(labels))
+    folder = folder.absolute()
+    samples = files_of_classes("--sounds", folder, ".wav")
+    classes = sorted({label for _, label in samples})
     found = SoundNotes()
-    good = readable("--sounds", folder, paths, found.look, [])
-    paths = [paths[index] for index in good]
-    labels = [labels[index] for index in good]
+    paths, labels = readable("--sounds", folder, samples, found.look, [])
     tell_classes(labels, classes)
     rate = found.rates.most_common(1)[0][0]
     found.tell(rate)
@@ -3424,23 +3245,21 @@ def look_at_sounds(folder: Path, figures: Path) -> None:
 # --texts
 def look_at_texts(folder: Path, figures: Path) -> None:
     """Print a report on UTF-8 texts in a folder for each class."""
-    folder = need_folder("--texts", folder)
-    paths, labels = files_of_classes("--texts", folder, ".txt")
-    classes = sorted(set(labels))
-    good = readable("--texts", folder, paths, read_utf8, [])
-    paths = [paths[index] for index in good]
-    labels = [labels[index] for index in good]
-    dataset = TextFolder(folder, classes)
-    dataset.paths = paths
-    texts = [text for text, _ in dataset]
+    folder = folder.absolute()
+    samples = files_of_classes("--texts", folder, ".txt")
+    classes = sorted({label for _, label in samples})
+    paths, labels = readable("--texts", folder, samples, read_utf8, [])
+    texts = [read_utf8(path) for path in paths]
     marks = sum(p.read_bytes().startswith(b"\xef\xbb\xbf") for p in paths)
-    tell("read as", f"{len(good):,} of UTF-8, {marks:,} with a mark taken off")
+    tell("read as", f"{len(texts):,} of UTF-8, {marks:,} with a mark taken off")
     tell_classes(labels, classes)
     tell_words(texts, paths)
     tell_repeats(map(Path.read_bytes, paths), paths, labels)
 
     vocabulary = Vocabulary(texts)
-    samples = [(vocabulary.encode(text), label) for text, label in dataset]
+    numbers = [vocabulary.encode(text) for text in texts]
+    targets = [classes.index(label) for label in labels]
+    samples = list(zip(numbers, targets, strict=True))
     loader = DataLoader(samples, 16, shuffle=True, collate_fn=pad_texts)
     tell_batch(["words", "lengths", "classes"], next(iter(loader)))
     figure, chosen = nine_panels(len(texts))
@@ -3500,17 +3319,6 @@ def numbers_of(row: list[str]) -> np.ndarray:
     return values
 
 
-def number_columns(rows: list[list[str]], width: int) -> list[int]:
-    """Return the columns in which at least half of the cells are numbers."""
-    columns = []
-    for place in range(width):
-        cells = [row[place] for row in rows if len(row) > place and row[place]]
-        numbers = [cell for cell in cells if not math.isnan(number_of(cell))]
-        if numbers and 2 * len(numbers) >= len(cells):
-            columns.append(place)
-    return columns
-
-
 def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
     """Return whether the first of these rows is the header of the table."""
     first = rows[0]
@@ -3520,14 +3328,18 @@ def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
         return True
     if len(rows) == 1:
         return all(math.isnan(number_of(cell)) for cell in first)
-    columns = number_columns(rows[1:], len(first))
-    cells = [first[place] for place in columns if first[place]]
-    values = [number_of(cell) for cell in cells]
+    values = []  # in row 1, where at least half of what is below are numbers
+    for place, cell in enumerate(first):
+        below = [row[place] for row in rows[1:] if len(row) > place]
+        below = [number_of(other) for other in below if other]
+        texts = sum(map(math.isnan, below))
+        if cell and below and 2 * texts <= len(below):
+            values.append(number_of(cell))
     numbers = [value for value in values if not math.isnan(value)]
     counting = list(range(len(numbers)))  # a header of 0, 1, 2, 3, 4 ...
     if len(numbers) > 3 and numbers in (counting, [n + 1 for n in counting]):
         return True
-    return not columns or len(cells) - len(numbers) > len(numbers)
+    return not values or 2 * len(numbers) < len(values)
 
 
 class TableNotes:
@@ -3579,9 +3391,7 @@ class TableNotes:
         amounts = [y for y in self.labels if not math.isnan(number_of(y))]
         if 2 * len(amounts) >= len(self.labels) and are_amounts(amounts):
             return
-        self.classes = sorted(set(self.labels) - {""})
-        with contextlib.suppress(ValueError):  # words stay as they are
-            self.classes.sort(key=float)
+        self.classes = in_order(label for label in self.labels if label)
         numbers = {label: n for n, label in enumerate(self.classes)}
         y = [numbers.get(label, math.nan) for label in self.labels]
         self.values[:, self.label] = y
@@ -3824,7 +3634,7 @@ def main() -> None:
             weighted_random_sampler_balances_classes: {},
         },
         "Images of your own": {
-            image_folder_takes_the_class_from_the_folder: given,
+            image_folder_takes_the_class_from_the_folder: {},
             exif_transpose_turns_a_photograph_upright: {},
             alpha_is_pasted_on_white: {},
             sixteen_bits_are_stretched_to_eight: {},
@@ -3833,7 +3643,6 @@ def main() -> None:
             image_list_is_read_once_before_training: {},
             mean_and_std_of_each_channel_come_from_a_loader: {},
             v2_normalize_gives_mean_0_and_std_1: given,
-            affine_grid_needs_the_aspect_ratio: here,
             v2_moves_image_and_boxes_together: {},
             augmentation_makes_another_image_at_each_look: {**given, **drawn},
         },
@@ -3887,14 +3696,10 @@ def main() -> None:
     notebook = not hasattr(sys.modules["__main__"], "__file__")
     if notebook and start_method != "fork":
         # A worker imports the file of its section, and a notebook has none.
-        text = chapters["Tables and text"]
-        text.pop(memmap_reads_one_window_of_a_large_file)
-        speed = chapters["Workers and speed"]
-        speed.pop(an_iterable_dataset_is_shared_among_its_workers)
-        speed.pop(a_generator_seeds_torch_and_numpy_in_every_worker)
-        speed.pop(an_error_in_a_worker_comes_with_its_traceback)
-        speed.pop(a_killed_worker_has_a_cause)
-        speed.pop(num_workers_is_found_by_timing_real_decoding)
+        for sections in chapters.values():
+            for section in list(sections):
+                if "start_method" in sections[section]:
+                    del sections[section]
         print(f"left out: 6 sections with workers, which {start_method} starts")
         print("from a file, not from a notebook: run the script in a terminal")
     elif not hasattr(signal, "SIGKILL"):  # Windows

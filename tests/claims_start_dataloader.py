@@ -38,8 +38,8 @@ BREAKINGS = [
     ("collate_fn_keeps_what_cannot_be_stacked", "(torch.ones(", "(torch.rand("),
     (
         "collate_fn_keeps_what_cannot_be_stacked",
-        "[boxes for _, boxes in samples]",
-        "[samples[0][1] for _ in samples]",
+        "list(boxes)",
+        "[boxes[0], boxes[0]]",
     ),
     (
         "shuffle_draws_a_new_order_each_epoch",
@@ -100,8 +100,8 @@ BREAKINGS = [
     # Images of your own
     (
         "image_folder_takes_the_class_from_the_folder",
-        '["dog", "cat", "cat"]',
-        '["cat", "dog", "dog"]',
+        '"dog/rex.png"',
+        '"cat/rex.png"',
     ),
     (
         "image_folder_takes_the_class_from_the_folder",
@@ -128,8 +128,8 @@ BREAKINGS = [
     ("sixteen_bits_are_stretched_to_eight", "// 256", "/ 256"),
     (
         "a_csv_of_labels_and_a_folder_are_a_dataset",
-        "target = self.target_transform(target)",
-        "target = self.target_transform(1)",
+        "[number[label] for label in labels]",
+        "[0 for label in labels]",
     ),
     (
         "a_csv_of_labels_and_a_folder_are_a_dataset",
@@ -183,17 +183,11 @@ BREAKINGS = [
         "std = images.std().item()",
         "std = images.var().item()",
     ),
-    ("affine_grid_needs_the_aspect_ratio", "turn[0, 0, 1] *= 30 / 90", ""),
-    (
-        "affine_grid_needs_the_aspect_ratio",
-        "degrees=45, scale=0, shear=0",
-        "degrees=45, scale=0, shear=0.9",
-    ),
     ("v2_moves_image_and_boxes_together", "p=1.0", "p=0.0"),
     (
         "v2_moves_image_and_boxes_together",
-        "flip(tv_tensors.Image(image), boxes)",
-        "(flip(tv_tensors.Image(image)), boxes)",
+        "turn(flipped, flipped_boxes)",
+        "turn(flipped), flipped_boxes",
     ),
     (
         "augmentation_makes_another_image_at_each_look",
@@ -218,8 +212,8 @@ BREAKINGS = [
     ),
     (
         "normalize_test_data_by_the_training_statistics",
-        "classes.index(row[place])",
-        "1 - classes.index(row[place])",
+        "classes.index(cell)",
+        "1 - classes.index(cell)",
     ),
     (
         "a_folder_of_texts_gives_text_and_label",
@@ -263,18 +257,13 @@ BREAKINGS = [
     ),
     (
         "a_batch_sampler_of_similar_lengths_saves_padding",
-        "order = torch.randperm(len(self.lengths), generator=self.generator)",
-        "order = torch.arange(len(self.lengths))",
+        "torch.tensor(lengths).argsort()",
+        "torch.arange(len(lengths))",
     ),
     (
         "a_batch_sampler_of_similar_lengths_saves_padding",
-        "self.lengths[order].argsort(stable=True)",
-        "torch.arange(len(order))",
-    ),
-    (
-        "a_batch_sampler_of_similar_lengths_saves_padding",
-        "in torch.randperm(len(batches), generator=self.generator)",
-        "in range(len(batches))",
+        "in torch.randperm(len(self.batches))",
+        "in range(len(self.batches))",
     ),
     (
         "pack_padded_sequence_gives_the_true_last_state",
@@ -349,13 +338,13 @@ BREAKINGS = [
     ),
     (
         "stft_shows_the_two_tones_of_a_telephone_key",
-        "low = loudness[:34].argmax() * rate / 256",
-        "low = torch.tensor(math.nan)",
+        "math.pi * 1336",
+        "math.pi * 1400",
     ),
     (
         "stft_shows_the_two_tones_of_a_telephone_key",
-        "(34 + loudness[34:]",
-        "(0 + loudness[34:]",
+        " * (seconds < 0.1)",
+        "",
     ),
     (
         "a_folder_of_recordings_is_padded_with_silence",
@@ -364,8 +353,8 @@ BREAKINGS = [
     ),
     (
         "a_folder_of_recordings_is_padded_with_silence",
-        "return pad_sequence(waveforms, batch_first=True)",
-        "return pad_sequence(waveforms, batch_first=True, padding_value=0.5)",
+        "pad_sequence(sounds, batch_first=True)",
+        "pad_sequence(sounds, batch_first=True, padding_value=0.5)",
     ),
     (
         "a_folder_of_recordings_is_padded_with_silence",
@@ -385,7 +374,7 @@ BREAKINGS = [
     ),
     (
         "a_generator_seeds_torch_and_numpy_in_every_worker",
-        "        generator=torch.Generator().manual_seed(seed),\n",
+        "        generator=generator,\n",
         "",
     ),
     (
@@ -415,8 +404,8 @@ BREAKINGS = [
     ),
     (
         "a_killed_worker_has_a_cause",
-        "        os.kill(os.getpid(), signal.SIGKILL)\n",
-        "        raise RuntimeError('staged')\n",
+        "    os.kill(os.getpid(), signal.SIGKILL)\n",
+        "    raise RuntimeError('staged')\n",
     ),
     (
         "num_workers_is_found_by_timing_real_decoding",
@@ -504,9 +493,8 @@ BREAKINGS = [
     ),
     (
         "mistakes_that_see_only_a_part_of_the_data",
-        '.glob("*.png")',
-        '.glob("*.*")',
-        "TypeError",
+        "    for batch in loader:\n",
+        "    for batch in [*loader][:1] * 3:\n",
     ),
     (
         "mistakes_with_data_sorted_by_class",
