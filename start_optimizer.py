@@ -1347,6 +1347,20 @@ def the_same_answer_for_every_input_is_found_by_std(train: tuple) -> None:
 
 
 # %%
+def fit_with_norm(momentum: float, images: Tensor, labels: Tensor) -> nn.Module:
+    """Return a network with batch norm after 40 steps on all the images."""
+    torch.manual_seed(0)
+    model = small_network(width=64)
+    model[3] = nn.BatchNorm1d(64, momentum=momentum)
+    model.to(images.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+    for _ in range(40):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    return model
+
+
 @torch.no_grad()
 def loss_in_both_modes(
     model: nn.Module, images: Tensor, labels: Tensor
@@ -1365,38 +1379,28 @@ def good_in_train_and_bad_in_eval_is_batch_norm(train: tuple) -> None:
     data: 99% with momentum 0.1 and n = 40, 4% with 0.001. Cure: more steps,
     or a pass over the data with momentum=None, which takes the plain mean.
     """
-    images, labels = train
-    torch.manual_seed(0)
-    model = small_network(width=64).to(images.device)
-    norm = nn.BatchNorm1d(64, momentum=0.1).to(images.device)
-    slow = nn.BatchNorm1d(64, momentum=0.001).to(images.device)  # the fault
-    other = copy.deepcopy(model)
-    model[3], other[3] = norm, slow
-    for each in (model, other):
-        optimizer = torch.optim.Adam(each.parameters(), lr=0.01, fused=True)
-        for _ in range(40):
-            optimizer.zero_grad()
-            F.cross_entropy(each(images), labels).backward()
-            optimizer.step()
-    in_train, in_eval = loss_in_both_modes(model, images, labels)
+    model = fit_with_norm(0.1, *train)
+    in_train, in_eval = loss_in_both_modes(model, *train)
     print(f"sound, momentum 0.1:    train {in_train:.3f}, eval {in_eval:.3f}")
     assert in_train < 0.5
     assert in_eval < 1.6 * in_train
 
-    in_train, in_eval = loss_in_both_modes(other, images, labels)
+    model = fit_with_norm(0.001, *train)  # the fault
+    in_train, in_eval = loss_in_both_modes(model, *train)
     print(f"fault, momentum 0.001:  train {in_train:.3f}, eval {in_eval:.3f}")
     assert in_train < 0.5
     assert in_eval > 2.5 * in_train
 
     # The cure changes no weight, only the running mean and variance.
-    slow.reset_running_stats()
-    slow.momentum = None
-    other.train()
+    model[3].reset_running_stats()
+    model[3].momentum = None
+    model.train()
+    images, _ = train
     with torch.no_grad():
         for batch in images.split(50):
-            other(batch)
-    assert slow.num_batches_tracked == len(images) / 50
-    in_train, in_eval = loss_in_both_modes(other, images, labels)
+            model(batch)
+    assert model[3].num_batches_tracked == len(images) / 50
+    in_train, in_eval = loss_in_both_modes(model, *train)
     print(f"cured, momentum None:   train {in_train:.3f}, eval {in_eval:.3f}")
     assert in_eval < 1.2 * in_train
 

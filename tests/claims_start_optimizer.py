@@ -497,20 +497,20 @@ BREAKINGS = [
     ),
     (
         "good_in_train_and_bad_in_eval_is_batch_norm",
-        "momentum=0.001",
-        "momentum=0.1",
+        "fit_with_norm(0.001, ",
+        "fit_with_norm(0.1, ",
     ),
     (
         "good_in_train_and_bad_in_eval_is_batch_norm",
-        "    slow.reset_running_stats()\n",
+        "    model[3].reset_running_stats()\n",
         "",
     ),
     (
         "good_in_train_and_bad_in_eval_is_batch_norm",
-        "    slow.momentum = None\n",
+        "    model[3].momentum = None\n",
         "",
     ),
-    ("good_in_train_and_bad_in_eval_is_batch_norm", "    other.train()\n", ""),
+    ("good_in_train_and_bad_in_eval_is_batch_norm", "    model.train()\n", ""),
     (
         "good_in_train_and_bad_in_eval_is_batch_norm",
         "in_eval, _ = measure(model, images, labels)",
