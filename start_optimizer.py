@@ -2386,8 +2386,10 @@ def save_checkpoint(
     }
     try:
         save_whole(state, path)
-    except OSError as error:
-        raise SystemExit(f"--checkpoint {path}: {error.strerror}") from None
+    except (OSError, RuntimeError) as error:
+        # Where the disk is full, torch raises another error after the first.
+        reason = getattr(error.__context__ or error, "strerror", error)
+        raise SystemExit(f"--checkpoint {path}: {reason}") from None
 
 
 def load_checkpoint(
