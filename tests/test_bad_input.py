@@ -104,7 +104,7 @@ def test_flags_of_the_optimizer_script(flags, words, command_line):
     refused(command_line("start_optimizer", *flags), 2, *words)
 
 
-DRAW = ("--tiny", "--only", "one_cycle_lr_moves_momentum_the_other_way")
+DRAW = ("--tiny", "--only", "adam_steps_ignore_the_size_of_gradients")
 
 
 @pytest.mark.parametrize("trouble", [errno.ENOSPC, errno.EACCES, errno.EROFS])
@@ -347,15 +347,15 @@ def test_the_step_that_is_no_number_is_named(value, command_line, monkeypatch):
     # Without 16-bit instructions the CNN would take a second a step.
     flags = ("--amp", "--model", "mlp") if math.isnan(value) else ()
     outcome = command_line("start_optimizer", *TRAIN, *flags)
-    # Fifteen batches an epoch.
-    refused(outcome, 1, "epoch 2, step 5: loss nan, lower lr")
+    # Seven batches an epoch.
+    refused(outcome, 1, "epoch 3, step 6: loss nan, lower lr")
 
 
 def test_validation_loss_that_is_no_number(command_line, monkeypatch):
     losses = iter([(0.5, 0.5, None), (math.inf, 0.5, None)])
     monkeypatch.setattr(script, "evaluate", lambda *_: next(losses))
     outcome = command_line("start_optimizer", *TRAIN)
-    refused(outcome, 1, "epoch 2, step 16: loss ")  # after its fifteen
+    refused(outcome, 1, "epoch 2, step 8: loss ")  # after its seven
 
 
 def idx(array: torch.Tensor, magic: int) -> bytes:
@@ -583,7 +583,7 @@ def test_step_waits_for_enter_and_ends_with_the_input(tmp_path):
 
 
 def test_two_runs_draw_into_one_folder(tmp_path):
-    only = ("--tiny", "--only", "one_cycle", "--figures", "../figures")
+    only = ("--tiny", "--only", "adam_steps", "--figures", "../figures")
     runs = [
         start("start_optimizer", *only, folder=tmp_path / place)
         for place in ("one", "other")
@@ -592,14 +592,14 @@ def test_two_runs_draw_into_one_folder(tmp_path):
         survived(outcome_of(process), "figure:   ../figures")
     # One whole figure, and nothing else.
     (figure,) = (tmp_path / "figures").iterdir()
-    assert figure.name == "optimizer_one_cycle.png"
+    assert figure.name == "optimizer_paths.png"
     with Image.open(figure) as image:
         image.load()
 
 
 def test_console_home_and_folder(tmp_path):
     name = "\u8cc7\u6599 \u593e"  # data folder, in Chinese, with a blank
-    section = "one_cycle_lr_moves_momentum_the_other_way"
+    section = "adam_steps_ignore_the_size_of_gradients"
     started = {}
     for encoding in ("ascii", "cp1252"):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}

@@ -43,12 +43,12 @@ def nothing():
 
 
 def dies():
-    """Die in the third epoch, in its tenth step of 31."""
+    """Die in the third epoch, in its tenth step of 15."""
     steps, forward = [], script.CNN.forward
 
     def mortal(self, x):
         steps.extend([0] * self.training)
-        if len(steps) == 2 * 31 + 10:
+        if len(steps) == 2 * 15 + 10:
             os.kill(os.getpid(), signal.SIGKILL)
         return forward(self, x)
 
