@@ -3,6 +3,7 @@
 import argparse
 import ast
 import collections
+import contextlib
 import functools
 import importlib
 import json
@@ -225,8 +226,8 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 
 
-@pytest.fixture(autouse=True)
-def fresh_state():
+@contextlib.contextmanager
+def state_kept():
     """Leave random numbers, threads, defaults, and no figure to the next."""
     python, numbers = random.getstate(), torch.get_rng_state()
     array, threads = numpy.random.get_state(), torch.get_num_threads()
@@ -242,6 +243,13 @@ def fresh_state():
         torch.use_deterministic_algorithms(False)
     torch.autograd.set_detect_anomaly(False)
     plt.close("all")
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+    """Keep the state of libraries in every test."""
+    with state_kept():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -583,23 +583,23 @@ def test_step_waits_for_enter_and_ends_with_the_input(tmp_path):
 
 
 def test_two_runs_draw_into_one_folder(tmp_path):
-    only = ("--tiny", "--only", "adam_steps", "--figures", "../figures")
+    only = ("--tiny", "--only", "silu_gelu", "--figures", "../figures")
     runs = [
-        start("start_optimizer", *only, folder=tmp_path / place)
+        start("start_Pytorch", *only, folder=tmp_path / place)
         for place in ("one", "other")
     ]
     for process in runs:
         survived(outcome_of(process), "figure:   ../figures")
     # One whole figure, and nothing else.
     (figure,) = (tmp_path / "figures").iterdir()
-    assert figure.name == "optimizer_paths.png"
+    assert figure.name == "tour_activations.png"
     with Image.open(figure) as image:
         image.load()
 
 
 def test_console_home_and_folder(tmp_path):
     name = "\u8cc7\u6599 \u593e"  # data folder, in Chinese, with a blank
-    section = "adam_steps_ignore_the_size_of_gradients"
+    section = "relu_tanh_sigmoid_silu_gelu_by_formula"
     started = {}
     for encoding in ("ascii", "cp1252"):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
@@ -608,7 +608,7 @@ def test_console_home_and_folder(tmp_path):
         folder = tmp_path / f"{name} {encoding}"
         flags = ("--tiny", "--only", section, "--figures", name)
         started[folder] = start(
-            "start_optimizer", *flags, folder=folder, env=environment
+            "start_Pytorch", *flags, folder=folder, env=environment
         )
     for folder, process in started.items():
         survived(outcome_of(process), "figure:   \\u8cc7\\u6599 \\u593e")

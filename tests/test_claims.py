@@ -11,11 +11,13 @@ import contextlib
 import copy
 import importlib
 import io
+import multiprocessing
+import traceback
 import warnings
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, cells
+from conftest import ROOT, SCRIPTS, cells, state_kept
 
 ROWS = []
 for file in sorted(Path(__file__).parent.glob("claims_start_*.py")):
@@ -28,22 +30,21 @@ for file in sorted(Path(__file__).parent.glob("claims_start_*.py")):
         ROWS.append(pytest.param(*row, id=name))
 
 
-@pytest.mark.parametrize("path,section,piece,replacement,error", ROWS)
-def test_a_broken_claim_is_noticed(
-    path, section, piece, replacement, error, options_of
-):
+def verdict(path, section, piece, replacement, error, options) -> str:
+    """Run the section, broken; return "", or what is wrong with the row."""
     found = [cell for cell in cells(path) if cell.name == section]
-    assert found, f"{path.name} has no section {section}"
+    if not found:
+        return f"{path.name} has no section {section}"
     (cell,) = found
-    assert cell.source.count(piece) == 1, "the piece must stand exactly once"
+    if cell.source.count(piece) != 1:
+        return "the piece must stand exactly once"
     broken = cell.source.replace(piece, replacement)
     # Lines keep their numbers, as `caught` looks them up in the file.
     code = compile("\n" * (cell.line - 1) + broken, str(path), "exec")
     namespace = dict(vars(importlib.import_module(path.stem)))
     exec(code, namespace)
-    options = copy.deepcopy(options_of(path)[section])
 
-    output, raised = io.StringIO(), None
+    output = io.StringIO()
     with (
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(output),
@@ -51,12 +52,60 @@ def test_a_broken_claim_is_noticed(
     ):
         warnings.simplefilter("always")
         try:
-            namespace[section](**options)
+            namespace[section](**copy.deepcopy(options[path][section]))
         except (Exception, SystemExit) as problem:
-            raised = problem
-    assert raised is not None, f"nobody noticed:\n{output.getvalue()}"
-    if type(raised).__name__ != error:
-        raise raised
+            raised = type(problem).__name__
+            if raised == error:
+                return ""
+            return (
+                f"not {error}: {''.join(traceback.format_exception(problem))}"
+            )
+    return f"nobody noticed:\n{output.getvalue()}"
+
+
+def send_verdicts(rows, options, pipe) -> None:
+    """Judge the rows, in a process of its own."""
+    for row in rows:
+        with state_kept():
+            pipe.send(verdict(**row, options=options))
+
+
+@pytest.fixture(scope="module")
+def judge(request, options_of):
+    """Return a judge of rows; every second one is judged beside the others."""
+    options = {path: options_of(path) for path in SCRIPTS}
+    rows = [
+        item.callspec.params
+        for item in request.session.items
+        if item.originalname == "test_a_broken_claim_is_noticed"
+    ]
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = None
+    if multiprocessing.get_start_method() == "fork":
+        arguments = rows[1::2], options, sender
+        process = multiprocessing.Process(target=send_verdicts, args=arguments)
+        process.start()
+    sender.close()  # here, so that the end of the process is noticed
+
+    def of(row: dict) -> str:
+        if process and rows.index(row) % 2:
+            return receiver.recv()
+        return verdict(**row, options=options)
+
+    yield of
+    if process:
+        process.terminate()
+        process.join()
+
+
+@pytest.mark.parametrize("path,section,piece,replacement,error", ROWS)
+def test_a_broken_claim_is_noticed(
+    path, section, piece, replacement, error, judge
+):
+    row = {"path": path, "section": section, "piece": piece}
+    row |= {"replacement": replacement, "error": error}
+    wrong = judge(row)
+    assert not wrong, wrong
 
 
 def test_every_section_has_two_breakings(script):
