@@ -655,8 +655,6 @@ def classes_are_shared_by_train_and_test() -> None:
 
 
 # %%
-
-
 def look_at_every_image(dataset: ImageList) -> tuple[list, dict, list]:
     """Return indices that can be read, how many of each size, and errors."""
     readable = []
@@ -1434,8 +1432,6 @@ def resample_before_files_of_two_rates_share_a_batch() -> None:
 
 
 # %%
-
-
 def draw_sound(sound: Tensor, power: Tensor, figures: Path) -> None:
     """Draw a waveform of 0.2 s and its spectrogram."""
     figure, panels = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")

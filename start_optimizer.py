@@ -284,8 +284,7 @@ def a_learning_rate_converges_below_two_over_curvature(
     """Below 2 / curvature steps converge, above it they grow.
 
     The curvature of loss = 2 w^2 is 4, its gradient 4 w: a step multiplies w
-    by 1 - 4 lr. At lr = 2 / 4 that is -1. Of many weights the one with the
-    largest curvature sets the limit for all.
+    by 1 - 4 lr. At lr = 2 / 4 that is -1.
     """
     print("loss = 2 w**2 from w = 1, after 10 steps")
     small = descend_parabola(0.01, 10, device)

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -250,6 +251,53 @@ def fresh_state():
     """Keep the state of libraries in every test."""
     with state_kept():
         yield
+
+
+def attempt(check, row) -> str:
+    """Return "", or the traceback with which `check(**row)` fails."""
+    with state_kept():
+        try:
+            check(**row)
+        except (Exception, SystemExit):
+            return traceback.format_exc()
+    return ""
+
+
+def send_attempts(check, rows, pipe) -> None:
+    """Try all rows, in a process of its own."""
+    for row in rows:
+        pipe.send(attempt(check, row))
+
+
+@contextlib.contextmanager
+def every_second_beside(request, test: str, check):
+    """Yield a function that tries a row of `test` and returns what is wrong.
+
+    Every second row is tried in a process beside this one, in the same order:
+    there are hundreds, and each needs one core.
+    """
+    rows = [
+        item.callspec.params
+        for item in request.session.items
+        if item.originalname == test
+    ]
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = None
+    if multiprocessing.get_start_method() == "fork":
+        arguments = check, rows[1::2], sender
+        process = multiprocessing.Process(target=send_attempts, args=arguments)
+        process.start()
+    sender.close()  # here, so that the end of the process is noticed
+
+    def wrong(**row) -> str:
+        if process and rows.index(row) % 2:
+            return receiver.recv()
+        return attempt(check, row)
+
+    yield wrong
+    if process:
+        process.terminate()
+        process.join()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,13 @@ import sys
 import tokenize
 
 import pytest
-from conftest import ROOT, SCRIPTS, cells, chapters_in_main
+from conftest import (
+    ROOT,
+    SCRIPTS,
+    cells,
+    chapters_in_main,
+    every_second_beside,
+)
 
 NAMES = [
     "start_Pytorch",
@@ -370,15 +376,30 @@ CELLS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def wrong(request, options_of):
+    """Return a function that runs a cell, and returns what is wrong with it."""
+    options = {path: options_of(path) for path in SCRIPTS}
+
+    def check(path, cell):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            section = pasted(path, cell)[cell.name]
+            section(**copy.deepcopy(options[path][cell.name]))
+        lines = output.getvalue().splitlines()
+        assert lines, "a section shows something"
+        assert len(lines) <= 12, output.getvalue()
+        for line in lines:
+            assert line.startswith("figure: ") or len(line) <= 80, line
+            assert line.isascii(), line
+            assert not re.search(r"\b0x[0-9a-f]{6,}", line), line
+
+    name = "test_section_runs_pasted_alone"
+    with every_second_beside(request, name, check) as wrong:
+        yield wrong
+
+
 @pytest.mark.parametrize(("path", "cell"), CELLS)
-def test_section_runs_pasted_alone(path, cell, options_of):
-    options = copy.deepcopy(options_of(path)[cell.name])
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        pasted(path, cell)[cell.name](**options)
-    lines = output.getvalue().splitlines()
-    assert lines, "a section shows something"
-    assert len(lines) <= 12, output.getvalue()
-    for line in lines:
-        assert line.startswith("figure: ") or len(line) <= 80, line
-        assert line.isascii() and not re.search(r"\b0x[0-9a-f]{6,}", line)
+def test_section_runs_pasted_alone(path, cell, wrong):
+    said = wrong(path=path, cell=cell)
+    assert not said, said
