@@ -2191,7 +2191,11 @@ def font_digits(split: str, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     glyphs = []
     for name in fonts[split].split():
-        font = ImageFont.truetype(str(folder / f"{name}.ttf"), size=26)
+        path = str(folder / f"{name}.ttf")
+        # Another layout, where FriBiDi is installed, moves some pixels.
+        font = ImageFont.truetype(
+            path, 26, layout_engine=ImageFont.Layout.BASIC
+        )
         for digit in "0123456789":
             image = Image.new("L", (28, 28))  # grey, one byte a pixel
             draw = ImageDraw.Draw(image)

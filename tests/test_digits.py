@@ -110,9 +110,9 @@ def test_splits_share_no_family_of_fonts(monkeypatch):
     for split in SPLITS:
         names = []
 
-        def noted(path, size, names=names):
+        def noted(path, size, layout_engine, names=names):
             names.append(Path(path).stem)
-            return truetype(path, size)
+            return truetype(path, size, layout_engine=layout_engine)
 
         monkeypatch.setattr(ImageFont, "truetype", noted)
         font_digits(split, 1)
