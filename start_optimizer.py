@@ -483,9 +483,9 @@ def a_range_test_finds_the_learning_rate(
 ) -> None:
     """Raise lr at every step: pick a third of where the loss is lowest.
 
-    At the lowest loss the rate is already at its limit. A third of it is for
-    a run as short as this one; for long runs a tenth is common. Ten times the
-    pick is beyond the limit; a tenth of it learns less in as many steps.
+    After the lowest loss the rates are too large, and the loss rises. A third
+    of the rate that stands there learns well in these few steps, a tenth of
+    this pick learns less, and ten times the pick learns nothing.
     Source: Smith 2017, "Cyclical Learning Rates".
     """
     rates = torch.logspace(-4, 1, steps)  # equal factors, 0.0001 up to 10
