@@ -95,7 +95,7 @@ def fit(x: Tensor, y: Tensor, rate: float, steps: int) -> Tensor:
 
     The loss is the mean of (x w - y)^2; each step subtracts rate * gradient.
     x (n, features), y (n,) -> (features,)
-    15 minutes, hard: linear_regression_by_formula_and_by_autograd
+    10 minutes, hard: linear_regression_by_formula_and_by_autograd
     """
     ...
 
@@ -174,7 +174,7 @@ def channel_statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
 
     Without `torch.cat`, as if all of them did not fit into memory together.
     batches (size of each, channels, height, width) -> (channels,), (channels,)
-    20 minutes, hard: mean_and_std_of_each_channel_come_from_a_loader
+    15 minutes, hard: mean_and_std_of_each_channel_come_from_a_loader
     """
     ...
 
@@ -423,7 +423,7 @@ def accumulate(
     The loss is the mean squared error of all samples. Old gradients may still
     be there, and must not count. Return the model.
     parts: (x (size, features), y (size, 1)), of unequal size -> nn.Module
-    20 minutes, hard: gradient_accumulation_equals_a_large_batch
+    15 minutes, hard: gradient_accumulation_equals_a_large_batch
     """
     ...
 

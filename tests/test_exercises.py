@@ -149,6 +149,7 @@ WRONG = [
     ("two_gradients", "both are one tensor", "x.grad = None", "x.grad.zero_()"),
     ("descend", "gradients add up", "        w.grad = None\n", ""),
     ("descend", "a new tensor", "w -= rate * w.grad", "w = w - rate * w.grad"),
+    ("descend", "without grad", "return w", "return w.detach()"),
     (
         "round_straight_through",
         "slope 0",
@@ -190,6 +191,7 @@ WRONG = [
         "gradient * (max_norm / gradient.norm()).clamp(max=1)",
     ),
     ("clip", "short ones grow", ".clamp(max=1)", ""),
+    ("clip", "to a norm of 1", "max_norm / norm", "1 / norm"),
     ("predict", "with dropout", "    model.eval()\n", ""),
     ("predict", "left in eval mode", "    model.train()\n", ""),
     (
