@@ -1,33 +1,36 @@
 """What is right in exercises.py, and the checker that compares.
 
 For each exercise there are inputs of a size, drawn at random, and a function
-that answers in a second way, mostly by a slow loop. Small sizes come first, so
-the first input that fails is the smallest one. The table stands at the end.
+that answers in a second way: a slow loop, or what torch itself has for it.
+Small sizes come first, so the first input that fails is the smallest one. The
+table stands below the functions that it names, the checker below the table.
 """
 
+import _thread
 import argparse
 import copy
 import difflib
 import importlib
 import inspect
+import itertools
 import math
-import multiprocessing
-import re
+import signal
 import sys
 import textwrap
+import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 SIZES = (1, 2, 3, 5)
 DRAWS = 3  # of random inputs for each size
 SECONDS = 10  # that an exercise may take
-# How its process is made. Linux copies this one, and saves an import of torch.
-METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 
 class Exercise(NamedTuple):
@@ -48,86 +51,13 @@ def numbers(*shape: int) -> Tensor:
 # start_Pytorch.py
 
 
-def outer_inputs(n: int) -> dict:
-    return {"a": numbers(n), "b": numbers(n + 1)}
-
-
-def outer_right(a: Tensor, b: Tensor) -> Tensor:
-    result = torch.empty(len(a), len(b))
-    for i in range(len(a)):
-        for j in range(len(b)):
-            result[i, j] = a[i] * b[j]
-    return result
-
-
-def negatives_to_zero_inputs(n: int) -> dict:
-    return {"x": numbers(n, n + 1)}
-
-
-def negatives_to_zero_right(x: Tensor) -> Tensor:
-    result = torch.empty(x.shape)
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            result[i, j] = max(x[i, j].item(), 0)
-    return result
-
-
-def channels_last_inputs(n: int) -> dict:
-    return {"image": numbers(n, n + 1, n + 2)}
-
-
-def channels_last_right(image: Tensor) -> Tensor:
-    channels, height, width = image.shape
-    result = torch.empty(height, width, channels)
-    for c in range(channels):
-        for i in range(height):
-            for j in range(width):
-                result[i, j, c] = image[c, i, j]
-    return result
-
-
-def pick_labels_inputs(n: int) -> dict:
-    return {
-        "logits": numbers(n, n + 1),
-        "labels": torch.randint(n + 1, (n,)),
-    }
-
-
-def pick_labels_right(logits: Tensor, labels: Tensor) -> Tensor:
-    result = torch.empty(len(labels))
-    for i in range(len(labels)):
-        result[i] = logits[i, labels[i]]
-    return result
-
-
 def softmax_inputs(n: int) -> dict:
-    far = 1000 if n > 1 else 0  # where e^1000 overflows
-    return {"logits": numbers(n, n + 1) + far}
-
-
-def softmax_right(logits: Tensor) -> Tensor:
-    # In float64, and e^a / (e^a + e^b + ...) = 1 / (e^(a-a) + e^(b-a) + ...).
-    logits = logits.double()
-    result = torch.empty(logits.shape)
-    for i in range(logits.shape[0]):
-        for j in range(logits.shape[1]):
-            total = 0.0
-            for other in logits[i]:
-                total += math.exp(other - logits[i, j])
-            result[i, j] = 1 / total
-    return result
-
-
-def pairwise_distances_inputs(n: int) -> dict:
-    return {"a": numbers(n, 2), "b": numbers(n + 1, 2)}
-
-
-def pairwise_distances_right(a: Tensor, b: Tensor) -> Tensor:
-    result = torch.empty(len(a), len(b))
-    for i in range(len(a)):
-        for j in range(len(b)):
-            result[i, j] = math.dist(a[i], b[j])
-    return result
+    logits = numbers(n, n + 1)
+    if n > 1:
+        logits[0, 1:] += 1000  # where e^1000 overflows
+        logits[0, 0] -= 1000
+        logits[1:] -= 1000
+    return {"logits": logits}
 
 
 def convolve_inputs(n: int) -> dict:
@@ -135,38 +65,29 @@ def convolve_inputs(n: int) -> dict:
     return {"image": numbers(n, n + 1), "kernel": kernel}
 
 
-def convolve_right(image: Tensor, kernel: Tensor) -> Tensor:
-    height, width = image.shape
+def convolve_right(image, kernel):
     rows, columns = kernel.shape
-    result = torch.zeros(height, width)
-    for i in range(height):
-        for j in range(width):
-            for k in range(rows):
-                for m in range(columns):
-                    row = i + k - rows // 2
-                    column = j + m - columns // 2
-                    # Outside of the image there is zero.
-                    if 0 <= row < height and 0 <= column < width:
-                        result[i, j] += kernel[k, m] * image[row, column]
+    top, left = rows // 2, columns // 2
+    padded = F.pad(image, (left, left, top, top))
+    result = torch.empty(image.shape)
+    for i in range(image.shape[0]):
+        for j in range(image.shape[1]):
+            part = padded[i : i + rows, j : j + columns]
+            result[i, j] = (kernel * part).sum()
     return result
 
 
 def fit_inputs(n: int) -> dict:
-    return {
-        "x": numbers(n + 1, n),
-        "y": numbers(n + 1),
-        "rate": 0.1,
-        "steps": n,
-    }
+    x, y = numbers(n + 1, n), numbers(n + 1)
+    return {"x": x, "y": y, "rate": 0.1, "steps": n}
 
 
-def fit_right(x: Tensor, y: Tensor, rate: float, steps: int) -> Tensor:
+def fit_right(x, y, rate, steps):
     w = torch.zeros(x.shape[1])
     for _ in range(steps):
         gradient = torch.zeros(x.shape[1])
         for i in range(len(x)):
-            error = x[i] @ w - y[i]
-            gradient += 2 * error * x[i] / len(x)
+            gradient += 2 * (x[i] @ w - y[i]) * x[i] / len(x)
         w -= rate * gradient
     return w
 
@@ -174,21 +95,18 @@ def fit_right(x: Tensor, y: Tensor, rate: float, steps: int) -> Tensor:
 # start_dataloader.py
 
 
-def whole_batches_inputs(n: int) -> dict:
-    return {"numbers": numbers(3 * n + 2), "size": n + 1}
-
-
-def whole_batches_right(numbers: Tensor, size: int) -> list[Tensor]:
+def whole_batches_right(numbers, size):
     batches = []
     start = 0
     while start + size <= len(numbers):
         batches.append(numbers[start : start + size])
         start += size
-    return batches
+    return DataLoader(batches, batch_size=None)  # each of them is a batch
 
 
-def list_of_batches(answer: Callable, numbers: Tensor, size: int) -> dict:
-    return {"the list of its batches": list(answer(numbers, size))}
+def list_of_batches(answer, numbers, size):
+    loader = answer(numbers, size)
+    return {"the type": kind(loader), "the list of its batches": list(loader)}
 
 
 def held_out_inputs(n: int) -> dict:
@@ -196,29 +114,14 @@ def held_out_inputs(n: int) -> dict:
     return {"person": torch.randint(n + 1, (2 * n,)), "people": people}
 
 
-def held_out_right(person: Tensor, people: Tensor) -> Tensor:
-    result = [number in people.tolist() for number in person.tolist()]
-    return torch.tensor(result)
+def held_out_right(person, people):
+    people = people.tolist()
+    return torch.tensor([number in people for number in person.tolist()])
 
 
-def sampler_weights_inputs(n: int) -> dict:
-    return {"labels": torch.randint(n + 1, (2 * n + 1,))}
-
-
-def sampler_weights_right(labels: Tensor) -> Tensor:
+def sampler_weights_right(labels):
     labels = labels.tolist()
     return torch.tensor([1 / labels.count(label) for label in labels])
-
-
-def stereo_to_mono_inputs(n: int) -> dict:
-    return {"samples": numbers(2 * n)}
-
-
-def stereo_to_mono_right(samples: Tensor) -> Tensor:
-    result = torch.empty(len(samples) // 2)
-    for i in range(len(result)):
-        result[i] = (samples[2 * i] + samples[2 * i + 1]) / 2
-    return result
 
 
 def normalize_inputs(n: int) -> dict:
@@ -227,29 +130,24 @@ def normalize_inputs(n: int) -> dict:
     return {"train": train, "test": numbers(n, 3)}
 
 
-def normalize_right(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    new_train = torch.empty(train.shape)
-    new_test = torch.empty(test.shape)
+def normalize_right(train, test):
+    new_train, new_test = torch.empty(train.shape), torch.empty(test.shape)
     for j in range(train.shape[1]):
         mean = sum(train[:, j]) / len(train)
-        variance = sum((train[:, j] - mean) ** 2) / len(train)
-        std = max(math.sqrt(variance), 1e-6)
-        for i in range(len(train)):
-            new_train[i, j] = (train[i, j] - mean) / std
-        for i in range(len(test)):
-            new_test[i, j] = (test[i, j] - mean) / std
+        std = math.sqrt(sum((train[:, j] - mean) ** 2) / len(train))
+        if std < 1e-6:
+            std = 1
+        new_train[:, j] = (train[:, j] - mean) / std
+        new_test[:, j] = (test[:, j] - mean) / std
     return new_train, new_test
 
 
 def pad_inputs(n: int) -> dict:
-    texts = []
-    for _ in range(n + 1):
-        length = torch.randint(1, n + 3, ()).item()
-        texts.append(torch.randint(1, 10, (length,)))
-    return {"texts": texts}
+    lengths = torch.randint(1, n + 3, (n + 1,)).tolist()
+    return {"texts": [torch.randint(10, (length,)) for length in lengths]}
 
 
-def pad_right(texts: list[Tensor]) -> tuple[Tensor, Tensor]:
+def pad_right(texts):
     longest = max(len(text) for text in texts)
     padded, mask = [], []
     for text in texts:
@@ -260,23 +158,20 @@ def pad_right(texts: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def windows_inputs(n: int) -> dict:
-    more = torch.randint(n + 1, ()).item()  # left over at the end
     length = n + 1
-    return {
-        "tokens": torch.randint(10, (n * length + 1 + more,)),
-        "length": length,
-    }
+    more = torch.randint(length, ()).item()  # left over at the end
+    tokens = torch.randint(10, (n * length + 1 + more,))
+    return {"tokens": tokens, "length": length}
 
 
-def windows_right(tokens: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    tokens = tokens.tolist()
+def windows_right(tokens, length):
     x, y = [], []
     start = 0
     while start + length + 1 <= len(tokens):
         x.append(tokens[start : start + length])
         y.append(tokens[start + 1 : start + length + 1])
         start += length
-    return torch.tensor(x), torch.tensor(y)
+    return torch.stack(x), torch.stack(y)
 
 
 def channel_statistics_inputs(n: int) -> dict:
@@ -285,43 +180,25 @@ def channel_statistics_inputs(n: int) -> dict:
     return {"batches": batches}
 
 
-def channel_statistics_right(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
+def channel_statistics_right(batches):
     images = torch.cat(batches)
-    means, stds = [], []
-    for channel in range(images.shape[1]):
-        pixels = images[:, channel].flatten()
-        means.append(pixels.mean())
-        stds.append(pixels.std(correction=0))
-    return torch.stack(means), torch.stack(stds)
+    std = images.std(dim=(0, 2, 3), correction=0)
+    return images.mean(dim=(0, 2, 3)), std
 
 
 # start_buildnn.py
 
 
 def linear_inputs(n: int) -> dict:
-    return {
-        "x": numbers(n, n + 1),
-        "weight": numbers(n + 2, n + 1),
-        "bias": numbers(n + 2),
-    }
-
-
-def linear_right(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    result = torch.empty(len(x), len(weight))
-    for i in range(len(x)):
-        for j in range(len(weight)):
-            total = bias[j].item()
-            for k in range(x.shape[1]):
-                total += x[i, k] * weight[j, k]
-            result[i, j] = total
-    return result
+    weight = numbers(n + 2, n + 1)
+    return {"x": numbers(n, n + 1), "weight": weight, "bias": numbers(n + 2)}
 
 
 def sizes_inputs(n: int) -> dict:
     return {"sizes": torch.randint(1, 10, (n + 1,)).tolist()}
 
 
-def count_mlp_right(sizes: list[int]) -> int:
+def count_mlp_right(sizes):
     # Build the layers, and count what they have.
     count = 0
     for i in range(len(sizes) - 1):
@@ -331,14 +208,12 @@ def count_mlp_right(sizes: list[int]) -> int:
 
 
 def dropout_inputs(n: int) -> dict:
-    return {
-        "x": numbers(n, n + 1),
-        "uniform": torch.randint(10, (n, n + 1)) / 10,
-        "p": 0.2 if n % 2 else 0.5,
-    }
+    uniform = torch.randint(10, (n, n + 1)) / 10
+    p = 0.2 if n % 2 else 0.5
+    return {"x": numbers(n, n + 1), "uniform": uniform, "p": p}
 
 
-def dropout_right(x: Tensor, uniform: Tensor, p: float) -> Tensor:
+def dropout_right(x, uniform, p):
     result = torch.zeros(x.shape)
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
@@ -347,7 +222,7 @@ def dropout_right(x: Tensor, uniform: Tensor, p: float) -> Tensor:
     return result
 
 
-def build_mlp_right(sizes: list[int]) -> list[nn.Module]:
+def build_mlp_right(sizes):
     layers = [nn.Linear(sizes[0], sizes[1])]
     for i in range(2, len(sizes)):
         layers.append(nn.ReLU())
@@ -355,73 +230,28 @@ def build_mlp_right(sizes: list[int]) -> list[nn.Module]:
     return nn.Sequential(*layers)
 
 
-def layers_in_words(answer: Callable, sizes: list[int]) -> dict:
+def layers_in_words(answer, sizes):
     model = answer(sizes)
-    if not isinstance(model, nn.Sequential):
-        return {"the type": kind(model)}
-    layers = [str(layer) for layer in model]
-    return {"the type": kind(model), "its layers": layers}
-
-
-def normalize_images_inputs(n: int) -> dict:
-    return {"x": numbers(n, 2, n, n + 1), "eps": 0.01}
-
-
-def normalize_images_right(x: Tensor, eps: float) -> Tensor:
-    result = torch.empty(x.shape)
-    for i in range(len(x)):
-        pixels = x[i].flatten().tolist()
-        mean = sum(pixels) / len(pixels)
-        variance = sum((pixel - mean) ** 2 for pixel in pixels) / len(pixels)
-        result[i] = (x[i] - mean) / math.sqrt(variance + eps)
-    return result
+    layers = model if isinstance(model, nn.Sequential) else []
+    words = [str(layer) for layer in layers]
+    return {"the type": kind(model), "its layers": words}
 
 
 def attention_inputs(n: int) -> dict:
-    return {
-        "q": numbers(2, n, 3),
-        "k": numbers(2, n + 1, 3),
-        "v": numbers(2, n + 1, 2),
-    }
-
-
-def attention_right(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    batch, queries, size = q.shape
-    result = torch.empty(batch, queries, v.shape[2])
-    for b in range(batch):
-        for i in range(queries):
-            powers = []
-            for key in k[b]:
-                powers.append(torch.exp(q[b, i] @ key / math.sqrt(size)))
-            mean = torch.zeros(v.shape[2])
-            for j in range(len(powers)):
-                mean += powers[j] / sum(powers) * v[b, j]
-            result[b, i] = mean
-    return result
+    v = numbers(2, n + 1, 2)
+    return {"q": numbers(2, n, 3), "k": numbers(2, n + 1, 3), "v": v}
 
 
 def window_mask_inputs(n: int) -> dict:
     return {"time": n + 1, "width": torch.randint(1, n + 2, ()).item()}
 
 
-def window_mask_right(time: int, width: int) -> Tensor:
+def window_mask_right(time, width):
     result = torch.zeros(time, time, dtype=torch.bool)
     for query in range(time):
         for key in range(time):
             result[query, key] = query - width < key <= query
     return result
-
-
-def split_heads_inputs(n: int) -> dict:
-    return {"x": numbers(n, n + 2, 2 * (n + 1)), "heads": n + 1}
-
-
-def split_heads_right(x: Tensor, heads: int) -> Tensor:
-    size = x.shape[2] // heads
-    parts = []
-    for head in range(heads):
-        parts.append(x[:, :, head * size : (head + 1) * size])
-    return torch.stack(parts, dim=1)
 
 
 # start_autograd.py
@@ -431,43 +261,29 @@ def numbers_with_grad(n: int) -> dict:
     return {"x": numbers(n).requires_grad_()}
 
 
-def cube_gradient_right(x: Tensor) -> Tensor:
-    return torch.tensor([3 * number**2 for number in x.tolist()])
-
-
-def two_gradients_right(x: Tensor) -> tuple[Tensor, Tensor]:
-    x = x.detach()
-    return 2 * x, 3 * x**2
-
-
-def descend_inputs(n: int) -> dict:
-    return {"w": numbers(n), "rate": 0.01, "steps": n}
-
-
-def descend_right(w: Tensor, rate: float, steps: int) -> Tensor:
+def descend_right(w, rate, steps):
     with torch.no_grad():
         for _ in range(steps):
             w -= rate * 4 * w**3
     return w
 
 
-def weight_afterwards(
-    answer: Callable, w: Tensor, rate: float, steps: int
-) -> dict:
+def weight_afterwards(answer, w, rate, steps):
     w = w.clone().requires_grad_()
     returned = answer(w, rate, steps)
     return {
         "w, as it was given, afterwards": w,
         "what is returned": returned,
         "whether that is a leaf": getattr(returned, "is_leaf", False),
+        "whether it requires grad": getattr(returned, "requires_grad", False),
     }
 
 
-def round_straight_through_right(x: Tensor) -> Tensor:
+def round_straight_through_right(x):
     return x + torch.tensor([round(v) - v for v in x.tolist()])
 
 
-def value_and_slope(answer: Callable, x: Tensor) -> dict:
+def value_and_slope(answer, x):
     y = answer(x)
     recorded = getattr(y, "requires_grad", False)
     if recorded:
@@ -489,7 +305,7 @@ def numerical_gradient_inputs(n: int) -> dict:
     return {"f": cubes, "x": numbers(n).double(), "h": 0.1}
 
 
-def numerical_gradient_right(f: Callable, x: Tensor, h: float) -> Tensor:
+def numerical_gradient_right(f, x, h):
     result = []
     for i in range(len(x)):
         above, below = x.clone(), x.clone()
@@ -499,11 +315,15 @@ def numerical_gradient_right(f: Callable, x: Tensor, h: float) -> Tensor:
     return torch.stack(result)
 
 
-def silu_backward_inputs(n: int) -> dict:
-    return {"x": numbers(n).requires_grad_(), "gradient": numbers(n)}
+def silu_backward_right(context, gradient):
+    (x,) = context.saved_tensors
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        y = F.silu(x)
+    return torch.autograd.grad(y, x, gradient)[0]
 
 
-def slope_of_silu(answer: Callable, x: Tensor, gradient: Tensor) -> dict:
+def slope_of_silu(answer, x, gradient):
     """Let torch call the answer, as backward of a Function."""
 
     class Silu(torch.autograd.Function):
@@ -518,31 +338,12 @@ def slope_of_silu(answer: Callable, x: Tensor, gradient: Tensor) -> dict:
     return {"the gradient of the loss by x": x.grad}
 
 
-def silu_backward_right(context, gradient: Tensor) -> Tensor:
-    (x,) = context.saved_tensors
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        y = nn.functional.silu(x)
-    return torch.autograd.grad(y, x, gradient)[0]
-
-
-def hessian_times_inputs(n: int) -> dict:
-    return {"loss": cubes, "w": numbers(n).requires_grad_(), "u": numbers(n)}
-
-
-def hessian_times_right(loss: Callable, w: Tensor, u: Tensor) -> Tensor:
+def hessian_times_right(loss, w, u):
     return torch.autograd.functional.hessian(loss, w) @ u
 
 
-def gradient_of_each_sample_inputs(n: int) -> dict:
-    return {"w": numbers(n + 1), "x": numbers(n, n + 1), "y": numbers(n)}
-
-
-def gradient_of_each_sample_right(w: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    result = torch.empty(x.shape)
-    for i in range(len(x)):
-        result[i] = 2 * (x[i] @ w - y[i]) * x[i]
-    return result
+def gradient_of_each_sample_right(w, x, y):
+    return torch.stack([2 * (x[i] @ w - y[i]) * x[i] for i in range(len(x))])
 
 
 # start_optimizer.py
@@ -550,11 +351,10 @@ def gradient_of_each_sample_right(w: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def accuracy_inputs(n: int) -> dict:
     rows = [torch.randperm(n + 1) / 10 for _ in range(n)]  # no two are equal
-    labels = torch.randint(n + 1, (n,))
-    return {"logits": torch.stack(rows), "labels": labels}
+    return {"logits": torch.stack(rows), "labels": torch.randint(n + 1, (n,))}
 
 
-def accuracy_right(logits: Tensor, labels: Tensor) -> float:
+def accuracy_right(logits, labels):
     right = 0
     for i in range(len(labels)):
         if logits[i, labels[i]] == max(logits[i]):
@@ -563,17 +363,23 @@ def accuracy_right(logits: Tensor, labels: Tensor) -> float:
 
 
 def mean_of_epoch_inputs(n: int) -> dict:
-    return {
-        "losses": numbers(n + 1).abs().tolist(),
-        "sizes": torch.randint(1, 5, (n + 1,)).tolist(),
-    }
+    losses = [round(loss, 1) for loss in numbers(n + 1).abs().tolist()]
+    return {"losses": losses, "sizes": torch.randint(1, 5, (n + 1,)).tolist()}
 
 
-def mean_of_epoch_right(losses: list[float], sizes: list[int]) -> float:
+def mean_of_epoch_right(losses, sizes):
     samples = []  # each sample with the mean of its batch
     for i in range(len(losses)):
         samples += [losses[i]] * sizes[i]
     return sum(samples) / len(samples)
+
+
+def linear_and_sgd(weight: Tensor, old_gradient: Tensor) -> tuple:
+    """Return a Linear of that weight and no bias, and SGD of lr 0.1."""
+    model = nn.Linear(weight.shape[1], 1, bias=False)
+    model.weight = nn.Parameter(weight.clone())
+    model.weight.grad = old_gradient.clone()
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
 
 
 def training_step_inputs(n: int) -> dict:
@@ -585,25 +391,7 @@ def training_step_inputs(n: int) -> dict:
     }
 
 
-def linear_and_sgd(weight: Tensor) -> tuple[nn.Linear, torch.optim.SGD]:
-    """Return a Linear of that weight and no bias, and SGD of lr 0.1."""
-    model = nn.Linear(weight.shape[1], 1, bias=False)
-    model.weight = nn.Parameter(weight.clone())
-    return model, torch.optim.SGD(model.parameters(), lr=0.1)
-
-
-def loss_and_weight(
-    answer: Callable, weight: Tensor, old_gradient: Tensor, x: Tensor, y: Tensor
-) -> dict:
-    model, optimizer = linear_and_sgd(weight)
-    model.weight.grad = old_gradient.clone()
-    loss = answer(model, optimizer, x, y)
-    return {"the loss": loss, "model.weight afterwards": model.weight}
-
-
-def training_step_right(
-    model: nn.Linear, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor
-) -> float:
+def training_step_right(model, optimizer, x, y):
     # By hand, for a Linear without bias and SGD of lr 0.1.
     with torch.no_grad():
         error = x @ model.weight.T - y
@@ -611,16 +399,18 @@ def training_step_right(
     return (error**2).mean().item()
 
 
+def loss_and_weight(answer, weight, old_gradient, x, y):
+    model, optimizer = linear_and_sgd(weight, old_gradient)
+    loss = answer(model, optimizer, x, y)
+    return {"the loss": loss, "model.weight afterwards": model.weight}
+
+
 def warmup_hold_fall_inputs(n: int) -> dict:
     hold = n + torch.randint(1, 4, ()).item()
-    total = hold + n + 1
-    step = torch.randint(total, ()).item()
-    return {"step": step, "warmup": n, "hold": hold, "total": total}
+    return {"warmup": n, "hold": hold, "total": hold + n + 1}
 
 
-def warmup_hold_fall_right(
-    step: int, warmup: int, hold: int, total: int
-) -> float:
+def warmup_hold_fall_right(step, warmup, hold, total):
     # Walk there, a step at a time.
     factor = 1 / warmup
     for now in range(1, step + 1):
@@ -631,19 +421,24 @@ def warmup_hold_fall_right(
     return factor
 
 
+def factor_of_each_step(answer, warmup, hold, total):
+    factors = {}
+    for step in range(total):
+        factors[f"step {step}"] = answer(step, warmup, hold, total)
+    return factors
+
+
 def clip_inputs(n: int) -> dict:
     gradients = [numbers(n), numbers(n, 2)]
-    return {"gradients": gradients, "max_norm": 1.0 if n % 2 else 3.0 * n}
+    return {"gradients": gradients, "max_norm": 6.0 if n == 2 else 0.5 * n}
 
 
-def clip_right(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
+def clip_right(gradients, max_norm):
     squares = 0.0
     for gradient in gradients:
         for number in gradient.flatten().tolist():
             squares += number**2
-    norm = math.sqrt(squares)
-    if norm <= max_norm:
-        return [gradient.clone() for gradient in gradients]
+    norm = max(math.sqrt(squares), max_norm)
     return [gradient * max_norm / norm for gradient in gradients]
 
 
@@ -651,7 +446,11 @@ def predict_inputs(n: int) -> dict:
     return {"weight of the model": numbers(n + 1, n), "x": numbers(n + 2, n)}
 
 
-def dropout_model(answer: Callable, weight: Tensor, x: Tensor) -> dict:
+def predict_right(model, x):
+    return x @ model[0].weight.detach().T
+
+
+def dropout_model(answer, weight, x):
     """Ask a model with dropout, which is in train mode."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     linear.weight = nn.Parameter(weight.clone())
@@ -661,18 +460,18 @@ def dropout_model(answer: Callable, weight: Tensor, x: Tensor) -> dict:
         "model(x), with dropout in the model": y,
         "whether it has a graph": getattr(y, "requires_grad", False),
         "whether the model is in train mode afterwards": model.training,
+        "whether it can still be trained": model(x).requires_grad,
     }
 
 
-def predict_right(model: nn.Sequential, x: Tensor) -> Tensor:
-    return x @ model[0].weight.detach().T
-
-
 def adam_inputs(n: int) -> dict:
-    return {"w": numbers(n), "gradients": numbers(n + 1, n), "lr": 0.1}
+    gradients = numbers(n + 1, n)
+    if n == 3:
+        gradients *= 1e-7  # so small that eps counts
+    return {"w": numbers(n), "gradients": gradients, "lr": 0.1}
 
 
-def adam_right(w: Tensor, gradients: Tensor, lr: float) -> Tensor:
+def adam_right(w, gradients, lr):
     w = w.clone().requires_grad_()
     optimizer = torch.optim.Adam([w], lr=lr)
     for gradient in gradients:
@@ -684,25 +483,29 @@ def adam_right(w: Tensor, gradients: Tensor, lr: float) -> Tensor:
 def accumulate_inputs(n: int) -> dict:
     parts = [(numbers(n + 1, n), numbers(n + 1, 1)) for _ in range(n)]
     parts.append((numbers(1, n), numbers(1, 1)))  # a smaller one
-    return {"weight of the model": numbers(1, n), "parts": parts}
+    return {
+        "weight of the model": numbers(1, n),
+        "its old gradient": numbers(1, n),
+        "parts": parts,
+    }
 
 
-def weight_after_parts(answer: Callable, weight: Tensor, parts: list) -> dict:
-    model, optimizer = linear_and_sgd(weight)
-    answer(model, optimizer, parts)
-    return {"model.weight afterwards": model.weight}
-
-
-def accumulate_right(
-    model: nn.Linear, optimizer: torch.optim.Optimizer, parts: list
-) -> nn.Module:
-    # All samples in one batch, one step.
-    x = torch.cat([x for x, _ in parts])
-    y = torch.cat([y for _, y in parts])
+def accumulate_right(model, optimizer, parts):
+    # The sum of all squares, divided by all samples.
+    count = len(torch.cat([y for _, y in parts]))
     optimizer.zero_grad()
-    ((model(x) - y) ** 2).mean().backward()
+    for x, y in parts:
+        (((model(x) - y) ** 2).sum() / count).backward()
     optimizer.step()
     return model
+
+
+def weight_after_parts(answer, weight, old_gradient, parts):
+    model, optimizer = linear_and_sgd(weight, old_gradient)
+    calls = []
+    model.weight.register_post_accumulate_grad_hook(calls.append)
+    weight = answer(model, optimizer, parts).weight
+    return {"model.weight afterwards": weight, "calls of backward": len(calls)}
 
 
 # The table: how each exercise is tried, and its hint.
@@ -710,35 +513,38 @@ def accumulate_right(
 EXERCISES = {
     "pytorch": {
         "outer": Exercise(
-            outer_inputs,
-            outer_right,
+            lambda n: {"a": numbers(n), "b": numbers(n + 1)},
+            torch.outer,
             "`a[:, None]` is a column, (m, 1); what is (m, 1) times (n,)?",
             without=("outer", "ger"),
         ),
         "negatives_to_zero": Exercise(
-            negatives_to_zero_inputs,
-            negatives_to_zero_right,
+            lambda n: {"x": numbers(n, n + 1)},
+            lambda x: x.clamp(min=0),
             "`y = x.clone()`, then write 0 into y where `x < 0`.",
         ),
         "channels_last": Exercise(
-            channels_last_inputs,
-            channels_last_right,
+            lambda n: {"image": numbers(n, n + 1, n + 2)},
+            lambda image: torch.stack(list(image), dim=2),
             "`permute` takes the old dims in their new order: 1 is the height.",
         ),
         "pick_labels": Exercise(
-            pick_labels_inputs,
-            pick_labels_right,
+            lambda n: {
+                "logits": numbers(n, n + 1),
+                "labels": torch.randint(n + 1, (n,)),
+            },
+            lambda logits, labels: logits[torch.arange(len(labels)), labels],
             "`logits.gather(1, column)` with labels as a column, (n, 1).",
         ),
         "softmax": Exercise(
             softmax_inputs,
-            softmax_right,
+            lambda logits: logits.softmax(dim=1),
             "`amax` and `sum` with `dim=1, keepdim=True` give (n, 1).",
-            without=("softmax", "log_softmax"),
+            without=("softmax", "log_softmax", "Softmax"),
         ),
         "pairwise_distances": Exercise(
-            pairwise_distances_inputs,
-            pairwise_distances_right,
+            lambda n: {"a": numbers(n, 2), "b": numbers(n + 1, 2)},
+            torch.cdist,
             "`a[:, None]` is (m, 1, dims); less b it is (m, n, dims).",
             without=("cdist",),
         ),
@@ -756,7 +562,7 @@ EXERCISES = {
     },
     "dataloader": {
         "whole_batches": Exercise(
-            whole_batches_inputs,
+            lambda n: {"numbers": numbers(3 * n + 2), "size": n + 1},
             whole_batches_right,
             "`DataLoader(numbers, ...)` with `batch_size` and `drop_last`.",
             use=list_of_batches,
@@ -767,20 +573,20 @@ EXERCISES = {
             "`torch.isin` takes first what is asked about.",
         ),
         "sampler_weights": Exercise(
-            sampler_weights_inputs,
+            lambda n: {"labels": torch.randint(n + 1, (2 * n + 1,))},
             sampler_weights_right,
             "`bincount` counts each class; labels are indexes into counts.",
         ),
         "stereo_to_mono": Exercise(
-            stereo_to_mono_inputs,
-            stereo_to_mono_right,
-            "Make it (n, 2), a row for each pair; then the mean of each row.",
+            lambda n: {"samples": numbers(2 * n)},
+            lambda samples: (samples[::2] + samples[1::2]) / 2,
+            "`view(-1, 2)` makes a row of each pair; then its mean.",
         ),
         "normalize": Exercise(
             normalize_inputs,
             normalize_right,
-            "`mean(dim=0)`, `std(dim=0, correction=0).clamp(min=1e-6)` of train"
-            " serve both.",
+            "`mean(dim=0)` and `std(dim=0, correction=0)` of train serve both;"
+            " `torch.where(std < 1e-6, 1.0, std)`.",
         ),
         "pad": Exercise(
             pad_inputs,
@@ -798,13 +604,13 @@ EXERCISES = {
             channel_statistics_right,
             "Add up the count, the sum and the sum of squares of each batch;"
             " std^2 = mean of squares - mean^2.",
-            without=("cat", "concat", "stack", "vstack"),
+            without=("cat", "concat", "vstack"),
         ),
     },
     "buildnn": {
         "linear": Exercise(
             linear_inputs,
-            linear_right,
+            F.linear,
             "`@` needs (batch, inputs) and (inputs, outputs): `weight.T`.",
             without=("linear", "Linear"),
         ),
@@ -827,14 +633,14 @@ EXERCISES = {
             use=layers_in_words,
         ),
         "normalize_images": Exercise(
-            normalize_images_inputs,
-            normalize_images_right,
+            lambda n: {"x": numbers(n, 2, n, n + 1), "eps": 0.01},
+            lambda x, eps: F.layer_norm(x, x.shape[1:], eps=eps),
             "`mean(dim=(1, 2, 3), keepdim=True)`; the variance is the mean of"
             " the squares of what is centered.",
         ),
         "attention": Exercise(
             attention_inputs,
-            attention_right,
+            F.scaled_dot_product_attention,
             "Scores are q @ k.mT / sqrt(size); their softmax is over the keys.",
             without=("scaled_dot_product_attention",),
         ),
@@ -845,25 +651,25 @@ EXERCISES = {
             " one diagonal below the main one, and what is above.",
         ),
         "split_heads": Exercise(
-            split_heads_inputs,
-            split_heads_right,
+            lambda n: {"x": numbers(n, n + 2, 2 * (n + 1)), "heads": n + 1},
+            lambda x, heads: torch.stack(x.chunk(heads, dim=2), dim=1),
             "`unflatten(2, (heads, -1))` cuts the width; then swap two dims.",
         ),
     },
     "autograd": {
         "cube_gradient": Exercise(
             numbers_with_grad,
-            cube_gradient_right,
+            lambda x: 3 * x**2,
             "`(x**3).sum()` is one number: call its `backward()`, and return"
             " `x.grad`.",
         ),
         "two_gradients": Exercise(
             numbers_with_grad,
-            two_gradients_right,
+            lambda x: (2 * x, 3 * x**2),
             "Keep the first `x.grad`, set `x.grad = None`, then the second.",
         ),
         "descend": Exercise(
-            descend_inputs,
+            lambda n: {"w": numbers(n), "rate": 0.01, "steps": n},
             descend_right,
             "`with torch.no_grad(): w -= ...`, and `w.grad = None` before each"
             " backward.",
@@ -882,19 +688,27 @@ EXERCISES = {
             " (f(x + step) - f(x - step)) / (2 * h).",
         ),
         "silu_backward": Exercise(
-            silu_backward_inputs,
+            lambda n: {**numbers_with_grad(n), "gradient": numbers(n)},
             silu_backward_right,
             "The slope times `gradient`: that is the chain rule.",
             use=slope_of_silu,
         ),
         "hessian_times": Exercise(
-            hessian_times_inputs,
+            lambda n: {
+                "loss": cubes,
+                "w": numbers(n).requires_grad_(),
+                "u": numbers(n),
+            },
             hessian_times_right,
             "`torch.autograd.grad(loss(w), w, create_graph=True)[0]`, and then"
             " the gradient of that @ u.",
         ),
         "gradient_of_each_sample": Exercise(
-            gradient_of_each_sample_inputs,
+            lambda n: {
+                "w": numbers(n + 1),
+                "x": numbers(n, n + 1),
+                "y": numbers(n),
+            },
             gradient_of_each_sample_right,
             "`torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))`,"
             " where loss(w, x, y) is that of one sample.",
@@ -923,6 +737,7 @@ EXERCISES = {
             warmup_hold_fall_right,
             "Three cases; in the last one total - step of total - hold steps"
             " are left.",
+            use=factor_of_each_step,
         ),
         "clip": Exercise(
             clip_inputs,
@@ -976,94 +791,68 @@ def kind(value: Any) -> str:
     return type(value).__name__
 
 
-def shape(value: Tensor) -> str:
-    """Return the shape of a tensor as (2, 3)."""
-    return str(tuple(value.shape))
-
-
 def difference(came: Any, expected: Any) -> Fault | None:
     """Return how `came` differs from `expected`, or None."""
     if isinstance(expected, dict):
-        for name, value in expected.items():
-            fault = difference(came.get(name), value)
-            if fault:
-                return fault._replace(what=f"{name}: {fault.what}")
-        return None
-    if isinstance(expected, list | tuple):
-        if not isinstance(came, list | tuple):
-            what = f"the type is {kind(came)}, not {kind(expected)}"
-            return Fault(what, came, expected)
-        if len(came) != len(expected):
-            what = f"there are {len(came)} of them, not {len(expected)}"
-            return Fault(what, came, expected)
-        for i in range(len(expected)):
-            fault = difference(came[i], expected[i])
-            if fault:
-                return fault._replace(what=f"number {i + 1}: {fault.what}")
-        return None
+        pairs = [(f"{name}: ", came[name], expected[name]) for name in expected]
+        return first_difference(pairs)
+
+    # An int will do for a float, and a list for a tuple.
+    alike = {float: (float, int), tuple: (tuple, list), list: (list, tuple)}
+    allowed = alike.get(type(expected), type(expected))
     if isinstance(expected, Tensor):
-        return difference_of_tensors(came, expected)
-    # An int will do for a float; True would count as an int.
-    fits = float | int if isinstance(expected, float) else type(expected)
-    if not isinstance(came, fits) or kind(came) == "bool" != kind(expected):
-        what = f"the type is {kind(came)}, not {kind(expected)}"
-        if isinstance(came, Tensor):
-            what += ": `.item()` makes one"
-        return Fault(what, came, expected)
-    if isinstance(expected, float):
-        equal = math.isclose(came, expected, rel_tol=1e-4, abs_tol=1e-5)
-    else:
-        equal = came == expected
-    return None if equal else Fault("the value is another", came, expected)
-
-
-def difference_of_tensors(came: Any, expected: Tensor) -> Fault | None:
-    """Return how a tensor differs: its type, shape, dtype or numbers."""
-    if not isinstance(came, Tensor):
-        what = f"the type is {kind(came)}, not Tensor"
-        return Fault(what, came, expected)
-    came, expected = came.detach(), expected.detach()
+        allowed = Tensor
     what = ""
-    if came.shape != expected.shape:
-        what = f"the shape is {shape(came)}, not {shape(expected)}"
-    elif came.dtype != expected.dtype:
-        what = f"the dtype is {came.dtype}, not {expected.dtype}"
-    elif not torch.allclose(came, expected, rtol=1e-4, atol=1e-5):
-        what = "the values are others"
+    # True would count as an int.
+    if not isinstance(came, allowed) or kind(came) == "bool" != kind(expected):
+        what = f"the type is {kind(came)}, not {kind(expected)}"
+        if isinstance(came, Tensor) and isinstance(expected, float | int):
+            what += ": `.item()` makes one"
+    elif isinstance(expected, Tensor):
+        came, expected = came.detach(), expected.detach()
+        if came.shape != expected.shape:
+            shape, right = tuple(came.shape), tuple(expected.shape)
+            what = f"the shape is {shape}, not {right}"
+        elif came.dtype != expected.dtype:
+            what = f"the dtype is {came.dtype}, not {expected.dtype}"
+        elif not torch.allclose(came, expected, rtol=1e-4, atol=1e-5):
+            what = "the values differ"
+    elif isinstance(expected, list | tuple):
+        if len(came) == len(expected):
+            names = [f"number {i + 1}: " for i in range(len(came))]
+            return first_difference(zip(names, came, expected, strict=True))
+        what = f"there are {len(came)} of them, not {len(expected)}"
+    elif isinstance(expected, float):
+        if not math.isclose(came, expected, rel_tol=1e-4, abs_tol=1e-5):
+            what = "the value differs"
+            came, expected = float(f"{came:.6g}"), float(f"{expected:.6g}")
+    elif came != expected:
+        what = "the value differs"
     return Fault(what, came, expected) if what else None
 
 
-def rounded(value: Any) -> Any:
-    """Return a value with fewer digits, also in lists."""
-    if isinstance(value, float):
-        return float(f"{value:.5g}")
-    if isinstance(value, list):
-        return [rounded(part) for part in value]
-    return value
+def first_difference(pairs) -> Fault | None:
+    """Return the first fault in (name, came, expected), with its name."""
+    for name, came, expected in pairs:
+        fault = difference(came, expected)
+        if fault:
+            return fault._replace(what=name + fault.what)
+    return None
 
 
-def lines_of(value: Any) -> list[str]:
-    """Return a value as Python would write it, a tensor in a list a line."""
-    if callable(value) and hasattr(value, "__name__"):
-        return [value.__name__]
-    text = repr(rounded(value))
-    if not isinstance(value, list | tuple) or "tensor(" not in text:
-        return [line for line in text.splitlines() if line]
-    lines = []
-    for part in value:
-        *first, last = lines_of(part)
-        lines += [*first, last + ","]
-    opening, closing = "[]" if isinstance(value, list) else "()"
-    lines[-1] = lines[-1][:-1] + closing
-    return [opening + lines[0], *[" " + line for line in lines[1:]]]
-
-
-def shown(label: str, value: Any) -> str:
-    """Return `label value`, with at most 12 lines below each other."""
-    lines = lines_of(value)
-    if len(lines) > 12:
-        lines = [*lines[:12], "..."]
-    return label + ("\n" + " " * len(label)).join(lines)
+def shown(name: str, value: Any) -> list[str]:
+    """Return the lines of `name = value`; tensors in a list get one each."""
+    if isinstance(value, list | tuple) and "tensor(" in repr(value):
+        lines = []
+        for i in range(len(value)):
+            lines += shown(f"{name}[{i}]", value[i])
+    else:
+        text = value.__name__ if inspect.isfunction(value) else repr(value)
+        head = f"{name} = "
+        below = "\n" + " " * len(head)
+        lines = (head + text.replace("\n", below)).splitlines()
+        lines = [line for line in lines if line.strip()]
+    return lines if len(lines) <= 12 else [*lines[:12], "..."]
 
 
 # One exercise.
@@ -1078,13 +867,13 @@ def untouched() -> None:
     ...
 
 
-def place_of(error: BaseException, answer: Callable) -> str:
-    """Return the line of the answer at which an error was raised."""
+def place_of(error: BaseException, answer: Callable) -> list[str]:
+    """Return the line of the answer at which an error was raised, if any."""
     code = answer.__code__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if (frame.filename, frame.name) == (code.co_filename, code.co_name):
-            return f"line {frame.lineno}: {frame.line}"
-    return ""
+            return [f"line {frame.lineno}: {frame.line}"]
+    return []
 
 
 def try_inputs(
@@ -1099,129 +888,84 @@ def try_inputs(
         return result
 
     def use(function: Callable, values: dict) -> Any:
-        if exercise.use:
-            return exercise.use(function, *values.values())
-        return function(*values.values())
+        with torch.enable_grad():  # whatever was switched off before
+            if exercise.use:
+                return exercise.use(function, *values.values())
+            return function(*values.values())
 
     given = copy.deepcopy(inputs)
     came = use(call, given)
-    expected = use(exercise.right, copy.deepcopy(inputs))
-    fault = difference(came, expected)
+    fault = difference(came, use(exercise.right, copy.deepcopy(inputs)))
     if fault:
         return fault
-    for name, value in inputs.items():
-        fault = difference(given[name], value)
-        if fault:
+    for name in inputs:
+        if difference(given[name], inputs[name]):
             what = f"the answer is right, but it changes its input {name}"
-            return Fault(what, given[name], value)
+            return Fault(what, given[name], inputs[name])
     return None
 
 
-def check(name: str, answer: Any) -> tuple[str, str]:
+def check(name: str, answer: Any) -> tuple[str, list[str]]:
     """Return "holds", "open" or "wrong", and in lines why."""
     exercise = ALL[name]
     if not inspect.isfunction(answer):
-        return "wrong", f"there is no function {name} in exercises.py"
+        return "wrong", [f"there is no function {name} in exercises.py"]
     for used in exercise.without:
         if used in answer.__code__.co_names:
-            return "wrong", f"the task wants it without `{used}`"
-    for size in SIZES:
-        for draw in range(DRAWS):
-            torch.manual_seed(10 * size + draw)
-            inputs = exercise.inputs(size)
-            why = ""
-            try:
-                fault = try_inputs(answer, exercise, inputs)
-            except NothingReturnedError:
-                if answer.__code__.co_code == untouched.__code__.co_code:
-                    return "open", ""
-                return "wrong", "it returns None: is there a `return`?"
-            except (Exception, SystemExit) as error:
-                message = str(error).partition("\n")[0]
-                why = f"{kind(error)}: {message}\n{place_of(error, answer)}"
-                fault = None
-            if fault:
-                why = fault.what
-            if why:
-                lines = [why.rstrip()]
-                for label, value in inputs.items():
-                    lines.append(shown(f"{label} = ", value))
-                if fault:
-                    lines.append(shown("came:     ", fault.came))
-                    lines.append(shown("expected: ", fault.expected))
-                return "wrong", "\n".join(lines)
-    return "holds", ""
-
-
-# All exercises, in a process that can be stopped.
-
-
-def check_all(pipe: Connection, names: list[str]) -> None:
-    """Send that all is imported, then a verdict on each exercise."""
-    try:
-        answers = importlib.import_module("exercises")
-        pipe.send("ready")
-        for name in names:
-            verdict = check(name, getattr(answers, name, None))
-            sys.stdout.flush()  # what an answer has printed comes before it
-            pipe.send(verdict)
-    except KeyboardInterrupt:
-        pass  # the process that waits says so
-
-
-def verdicts(
-    names: list[str], seconds: float = SECONDS
-) -> Iterator[tuple[str, str, str]]:
-    """Yield name, status and why; an endless loop ends with its process."""
-    context = multiprocessing.get_context(METHOD)
-    waiting = list(names)
-    while waiting:
-        here, there = context.Pipe(duplex=False)
-        process = context.Process(target=check_all, args=(there, waiting))
-        process.start()
-        there.close()  # else its end would not be noticed here
-        ready = False
+            return "wrong", [f"the task wants it without `{used}`"]
+    for size, draw in itertools.product(SIZES, range(DRAWS)):
+        torch.manual_seed(10 * size + draw)
+        inputs = exercise.inputs(size)
+        input_lines = []
+        for label, value in inputs.items():
+            input_lines += shown(label, value)
         try:
-            ready = here.recv() == "ready"  # time counts from here
-            while waiting and here.poll(seconds):
-                status, why = here.recv()
-                yield waiting.pop(0), status, why
-            if waiting:
-                why = f"no answer in {seconds} seconds: an endless loop?"
-                yield waiting.pop(0), "wrong", why
-        except EOFError:
-            process.join()
-            if not ready:
-                sys.exit("exercises.py cannot be imported, see above")
-            why = f"it ended the process, with status {process.exitcode}"
-            yield waiting.pop(0), "wrong", why
-        finally:
-            process.kill()
-            process.join()
+            fault = try_inputs(answer, exercise, inputs)
+        except NothingReturnedError:
+            if answer.__code__.co_code == untouched.__code__.co_code:
+                return "open", []
+            return "wrong", ["it returns None: is there a `return`?"]
+        except (Exception, SystemExit) as error:
+            message = f"{kind(error)}: {error}".partition("\n")[0]
+            return "wrong", [message, *place_of(error, answer), *input_lines]
+        if fault:
+            came = shown("came", fault.came)
+            expected = shown("expected", fault.expected)
+            return "wrong", [fault.what, *input_lines, *came, *expected]
+    return "holds", []
+
+
+def check_in_time(
+    name: str, answer: Any, seconds: float
+) -> tuple[str, list[str]]:
+    """Return `check(name, answer)`; what takes too long is interrupted."""
+    timer = threading.Timer(seconds, _thread.interrupt_main)  # as Ctrl-C does
+    start = time.monotonic()
+    timer.start()
+    try:
+        return check(name, answer)
+    except KeyboardInterrupt as error:
+        if time.monotonic() - start < seconds:  # a person did it
+            raise
+        why = f"no answer in {seconds} seconds: an endless loop?"
+        return "wrong", [why, *place_of(error, answer)]
+    finally:
+        timer.cancel()
 
 
 # The command line.
 
 
-def named(name: str) -> str:
-    """Return the name of an exercise, for argparse."""
-    if name not in ALL:
-        near = difflib.get_close_matches(name, ALL, 1)
-        hint = f", did you mean {near[0]}?" if near else ""
-        raise argparse.ArgumentTypeError(f"no exercise {name!r}{hint}")
-    return name
-
-
-def script_or_named(name: str) -> list[str]:
+def names_of(word: str) -> list[str]:
     """Return the exercises of a script, or the one that is named."""
-    if name in EXERCISES:
-        return list(EXERCISES[name])
-    if name in ALL:
-        return [name]
-    near = difflib.get_close_matches(name, [*EXERCISES, *ALL], 1)
+    if word in EXERCISES:
+        return list(EXERCISES[word])
+    if word in ALL:
+        return [word]
+    near = difflib.get_close_matches(word, [*EXERCISES, *ALL], 1)
     hint = f"did you mean {near[0]}?" if near else ", ".join(EXERCISES)
     raise argparse.ArgumentTypeError(
-        f"neither a script nor an exercise: {name!r} ({hint})"
+        f"neither a script nor an exercise: {word!r} ({hint})"
     )
 
 
@@ -1230,31 +974,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Check the answers in exercises.py."
     )
-    parser.add_argument(
-        "what",
-        nargs="*",
-        type=script_or_named,
-        help=f"{', '.join(EXERCISES)}, or names of exercises; without it all",
-    )
-    parser.add_argument(
-        "--hint", metavar="NAME", type=named, help="print a hint, and end"
-    )
-    parser.add_argument(
-        "--solution",
-        metavar="NAME",
-        type=named,
-        help="print a solution, and end",
-    )
+    whole = f"{', '.join(EXERCISES)}, or names of exercises; without it all"
+    parser.add_argument("what", nargs="*", type=names_of, help=whole)
+    for flag in ("hint", "solution"):
+        parser.add_argument(
+            f"--{flag}",
+            metavar="NAME",
+            type=names_of,
+            default=[],
+            help=f"print the {flag}, and end",
+        )
     return parser
-
-
-def about(name: str) -> tuple[str, str, str]:
-    """Return minutes, difficulty and section, from what the task says."""
-    task = getattr(importlib.import_module("exercises"), name, None)
-    found = re.search(
-        r"(\d+) minutes, (\w+): (\w+)\s*$", inspect.getdoc(task) or ""
-    )
-    return found.groups() if found else ("?", "?", "?")
 
 
 def script_of(name: str) -> str:
@@ -1263,40 +993,42 @@ def script_of(name: str) -> str:
     return f"start_{key.replace('pytorch', 'Pytorch')}.py"
 
 
-def print_verdict(name: str, status: str, why: str) -> None:
+def print_verdict(name: str, status: str, why: list[str], task: str) -> None:
     """Print a line, and below it why, or what to read first."""
-    minutes, difficulty, section = about(name)
+    head = f"{status:6} {name}"
     if status == "open":
-        print(f"open   {name} ({minutes} minutes, {difficulty})")
-        print(f"       {script_of(name)}: {section}")
-    elif status == "holds":
-        print(f"holds  {name}")
-    else:
-        first, *rest = why.splitlines()
-        first = f"wrong  {name}: {first}"
-        print(textwrap.fill(first, 80, subsequent_indent=" " * 7))
-        for line in rest:
-            print(f"       {line}")
-    sys.stdout.flush()
+        effort, _, section = task.rpartition("\n")[2].partition(": ")
+        head += f" ({effort})"
+        why = [f"{script_of(name)}: {section}"]
+    elif status == "wrong":
+        head += f": {why[0]}"
+        why = why[1:]
+    print(textwrap.fill(head, 80, subsequent_indent=" " * 7))
+    for line in why:
+        print(" " * 7 + line)
 
 
 def main(arguments: list[str] | None = None, seconds: float = SECONDS) -> None:
     """Print a hint, a solution, or a verdict on each exercise."""
     args = make_parser().parse_args(arguments)
-    if args.hint:
-        print(textwrap.fill(ALL[args.hint].hint, 80))
-    if args.solution:
+    for name in args.hint:
+        print(textwrap.fill(f"{name}: {ALL[name].hint}", 80))
+    for name in args.solution:
         solutions = importlib.import_module("solutions")
-        print(inspect.getsource(getattr(solutions, args.solution)).rstrip())
+        print(inspect.getsource(getattr(solutions, name)).rstrip())
     if args.hint or args.solution:
         return
-    names = list(ALL)
-    if args.what:
-        names = [name for part in args.what for name in part]
+
+    # Where a shell starts it in the background, Ctrl-C would be ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    answers = importlib.import_module("exercises")
+    names = [name for part in args.what for name in part] or list(ALL)
     holding = 0
     try:
-        for name, status, why in verdicts(names, seconds):
-            print_verdict(name, status, why)
+        for name in names:
+            answer = getattr(answers, name, None)
+            status, why = check_in_time(name, answer, seconds)
+            print_verdict(name, status, why, inspect.getdoc(answer) or "")
             holding += status == "holds"
     except KeyboardInterrupt:
         print("stopped")

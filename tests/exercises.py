@@ -60,10 +60,10 @@ def pick_labels(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Divide e^logit by its sum over the row, for logits of 1000, too.
+    """Divide e^logit, `logits.exp()`, by its sum over the row.
 
-    Without `softmax`. If the largest of a row is subtracted first, the result
-    is the same, and no e^logit overflows.
+    Without `softmax`, and for logits of 1000, too: if the largest of its row
+    is subtracted first, the result is the same, and e^logit does not overflow.
     logits (n, classes) -> (n, classes)
     10 minutes, medium: reductions_remove_the_dim_they_are_given
     """
@@ -75,7 +75,7 @@ def pairwise_distances(a: Tensor, b: Tensor) -> Tensor:
 
     The distance is the root of the sum of squared differences.
     a (m, dims), b (n, dims) -> (m, n)
-    10 minutes, medium: unsqueeze_adds_a_dim_of_size_1
+    10 minutes, medium: broadcasting_is_a_loop_that_nobody_writes
     """
     ...
 
@@ -95,7 +95,7 @@ def fit(x: Tensor, y: Tensor, rate: float, steps: int) -> Tensor:
 
     The loss is the mean of (x w - y)^2; each step subtracts rate * gradient.
     x (n, features), y (n,) -> (features,)
-    15 minutes, hard: linear_regression_by_formula_and_by_autograd
+    10 minutes, hard: linear_regression_by_formula_and_by_autograd
     """
     ...
 
@@ -113,9 +113,9 @@ def whole_batches(numbers: Tensor, size: int) -> DataLoader:
 
 
 def held_out(person: Tensor, people: Tensor) -> Tensor:
-    """Return True for the samples of those people, and False for others.
+    """Return for each sample whether its person is one of the people.
 
-    person (n,) int64, people (k,) int64 -> (n,) bool
+    person (n,) int64, that of each sample; people (k,) int64 -> (n,) bool
     2 minutes, easy: a_split_by_group_keeps_each_person_on_one_side
     """
     ...
@@ -142,7 +142,7 @@ def stereo_to_mono(samples: Tensor) -> Tensor:
 def normalize(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Normalize the columns of both by mean and std of the training rows.
 
-    `correction=0`; a std below 1e-6 counts as 1e-6, as in a column of ones.
+    `correction=0`; a std below 1e-6, as in a column of ones, counts as 1.
     train (m, columns), test (n, columns) -> (m, columns), (n, columns)
     10 minutes, medium: normalize_test_data_by_the_training_statistics
     """
@@ -152,6 +152,7 @@ def normalize(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 def pad(texts: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Pad texts with 0 to the longest, and return a mask of what is real.
 
+    A 0 may also stand in a text, and is real there.
     texts (length of each,) int64 -> (n, longest) int64, (n, longest) bool
     10 minutes, medium: pad_sequence_pads_texts_and_a_mask_tells_where
     """
@@ -173,7 +174,7 @@ def channel_statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
 
     Without `torch.cat`, as if all of them did not fit into memory together.
     batches (size of each, channels, height, width) -> (channels,), (channels,)
-    20 minutes, hard: mean_and_std_of_each_channel_come_from_a_loader
+    15 minutes, hard: mean_and_std_of_each_channel_come_from_a_loader
     """
     ...
 
@@ -182,7 +183,7 @@ def channel_statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Compute what `nn.Linear` computes, without `F.linear`.
+    """Compute what a Linear layer computes, without `Linear` or `linear`.
 
     x (batch, inputs), weight (outputs, inputs), bias (outputs,)
     -> (batch, outputs)
@@ -241,9 +242,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def window_mask(time: int, width: int) -> Tensor:
-    """Return True where a query sees a key: its own and the last before it.
+    """Return True where a query sees a key, False where it does not.
 
-    A query sees `width` keys in all, fewer at the beginning, no later ones.
+    It sees its own and those before it, `width` keys in all; at the beginning
+    there are fewer. Later keys it does not see.
     -> (queries, keys) bool, both of size time
     15 minutes, hard: causal_mask_hides_later_positions
     """
@@ -374,7 +376,7 @@ def training_step(
 def warmup_hold_fall(step: int, warmup: int, hold: int, total: int) -> float:
     """Return the factor of lr at step 0, 1, ...: up, level, down along lines.
 
-    Up: 1 / warmup at step 0, one more part each step, so 1 at warmup - 1.
+    Up: 1 / warmup at step 0, 2 / warmup at step 1, so 1 at step warmup - 1.
     Level: 1 up to step hold. Down from there: it would be 0 at step total.
     -> float in 0..1
     10 minutes, medium: lambda_lr_warms_up_then_falls_along_a_cosine
@@ -385,6 +387,7 @@ def warmup_hold_fall(step: int, warmup: int, hold: int, total: int) -> float:
 def clip(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
     """Scale all gradients, as one vector, to a norm of at most max_norm.
 
+    By hand, without `clip_grad_norm_`.
     gradients of any shapes -> new ones of the same shapes
     10 minutes, medium: clip_grad_norm_shortens_and_keeps_direction
     """
@@ -403,7 +406,7 @@ def predict(model: nn.Module, x: Tensor) -> Tensor:
 def adam(w: Tensor, gradients: Tensor, lr: float) -> Tensor:
     """Take a step of Adam for each row of gradients, without `torch.optim`.
 
-    betas (0.9, 0.999), eps 1e-8, both means divided as they began at 0.
+    betas (0.9, 0.999), eps 1e-8; both means are divided, since they began at 0.
     w (n,), gradients (steps, n) -> (n,)
     15 minutes, hard: adam_by_hand_equals_torch
     """
@@ -417,9 +420,10 @@ def accumulate(
 ) -> nn.Module:
     """Take one step on all parts together, with a backward for each part.
 
-    The loss is the mean squared error of all samples. Return the model.
+    The loss is the mean squared error of all samples. Old gradients may still
+    be there, and must not count. Return the model.
     parts: (x (size, features), y (size, 1)), of unequal size -> nn.Module
-    20 minutes, hard: gradient_accumulation_equals_a_large_batch
+    15 minutes, hard: gradient_accumulation_equals_a_large_batch
     """
     ...
 

@@ -132,7 +132,7 @@ def places() -> dict[str, tuple[str, int]]:
 
 def lost() -> list[str]:
     """Return the rows that name a section which no script has any more."""
-    columns = {"how": 1, "messages": 3, "silent": 3, "terms": 3, "exercises": 1}
+    columns = {"how": 1, "messages": 3, "silent": 3, "terms": 3}
     return [
         f"[{part}] {row[0]}: {section}"
         for part, column in columns.items()
@@ -156,24 +156,27 @@ def link(section: str, text: str = "") -> str:
 def section_lists(script: Path) -> str:
     """Return a list for each chapter; its name leads to its first section."""
     lists = []
-    exercises = {section: name for name, section, *_ in rows("exercises")}
+    text = (ROOT / "tests" / "exercises.py").read_text()
+    task = r"(?ms)^def (\w+)\(.*?\d+ minutes, \w+: (\w+)"
+    exercises = {}
+    for name, section in re.findall(task, text):
+        before = exercises.get(section)
+        start = f"{before}," if before else ", exercise"
+        exercises[section] = f"{start} `{name}`"
     for chapter, found in itertools.groupby(cells(script), lambda c: c.chapter):
         names = [cell.name for cell in found]
         head = f"**{link(names[0], chapter)}** "
         if chapter == "Mistakes":  # they have tables of their own
             at = "[When it goes wrong](#when-it-goes-wrong)"
             for name in [name for name in names if name in exercises]:
-                at += f"; `{name}`, exercise `{exercises[name]}`"
+                at += f"; `{name}`{exercises[name]}"
             lists.append(f"{head}({len(names)} sections): {at}\n")
             continue
         level = LEVELS.get(chapter, "easy")
         head += f"({2 * len(names)} min, {level})\n\n"
         lines = []
         for name in names:
-            more = (
-                f", exercise `{exercises[name]}`" if name in exercises else ""
-            )
-            lines.append(f"- `{name}`{more}\n")
+            lines.append(f"- `{name}`{exercises.get(name, '')}\n")
         lists.append(head + "".join(lines))
     return "\n".join(lists)
 
