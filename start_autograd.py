@@ -722,14 +722,14 @@ def backward_refuses_saved_values_changed_in_place(
 ) -> None:
     """A tensor counts writes; backward refuses a saved one that was written.
 
-    exp saves its result, since exp' = exp; sin saves its input.
+    exp saves its result, since exp' = exp; sin saves its input. A step of the
+    optimizer writes, too: no second backward after it without a new forward.
     """
     w = torch.tensor([1.0, 4.0], requires_grad=True, device=device)
     h = w.exp()
-    print("h = w.exp():  h._version =", h._version)
     assert h._version == 0
     h += 1
-    print("h += 1:       h._version =", h._version)
+    print("h = w.exp(); h += 1: h._version =", h._version)
     assert h._version == 1
     with caught(RuntimeError, "modified by an inplace operation"):
         h.sum().backward()
@@ -740,10 +740,17 @@ def backward_refuses_saved_values_changed_in_place(
     w.grad = None
     h = w.sin()
     h += 1  # sin needs w alone
-    h.sum().backward()
-    print("h = w.sin(); h += 1: backward runs")
+    h.sum().backward(retain_graph=True)
+    cos = w.detach().cos()
     assert h._version == 1
-    assert_close(w.grad, w.detach().cos())
+    assert_close(w.grad, cos)
+
+    torch.optim.SGD([w], lr=0.1).step()  # writes into w
+    print("h = w.sin(); h += 1: backward runs, until a step has changed w")
+    with caught(RuntimeError, "modified by an inplace operation"):
+        h.sum().backward()
+    w.sin().sum().backward()  # right: after a step, compute anew
+    assert_close(w.grad, cos + w.detach().cos())
 
 
 # %% [markdown]

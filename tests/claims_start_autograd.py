@@ -235,14 +235,19 @@ BREAKINGS = [
     ),
     (
         "backward_refuses_saved_values_changed_in_place",
-        '    h += 1\n    print("h += 1',
-        '    h = h + 1\n    print("h += 1',
+        '    h += 1\n    print("h = w.exp',
+        '    h = h + 1\n    print("h = w.exp',
     ),
     (
         "backward_refuses_saved_values_changed_in_place",
         "    h = w.sin()\n",
         "    h = w.tanh()\n",
         "RuntimeError",
+    ),
+    (
+        "backward_refuses_saved_values_changed_in_place",
+        "    torch.optim.SGD([w], lr=0.1).step()",
+        "    pass",
     ),
     # Checking
     (
