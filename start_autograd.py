@@ -1158,34 +1158,41 @@ def a_hessian_vector_product_needs_no_hessian(device: torch.device) -> None:
 
 
 # %%
-def squared_error(w: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return (w x - y)^2, for one sample."""
-    return (w * x - y) ** 2
+def squared_error(
+    weights: dict[str, Tensor], model: nn.Module, x: Tensor, y: Tensor
+) -> Tensor:
+    """Return (output - y)^2 of one sample, for a model with these weights."""
+    output = torch.func.functional_call(model, weights, x)
+    return F.mse_loss(output, y)
 
 
 def vmap_gives_each_sample_its_gradient(device: torch.device) -> None:
     """`vmap(grad(loss))` gives a gradient for each sample, without a loop.
 
-    y = 2 x, but for the last label, which is 10 too large. At w = 2 all others
-    fit. The gradient of (w x - y)^2 is 2 (w x - y) x: 0, and -20 for the last.
+    `functional_call` makes the weights an input of the model, to derive by.
+    y = x1 + 2 x2, but for the second label, which is 10 too large. At weight
+    (1, 2) the gradient 2 (output - y) x is 0, and for the second -20 x.
     """
-    x = torch.tensor([-2.0, -1.0, 1.0, 2.0, 3.0, 1.0], device=device)
-    y = torch.tensor([-4.0, -2.0, 2.0, 4.0, 6.0, 12.0], device=device)
-    w = torch.tensor(2.0, requires_grad=True, device=device)
+    x = torch.tensor([[1.0, 0.0], [1.0, 3.0], [2.0, 1.0]], device=device)
+    y = torch.tensor([[1.0], [17.0], [4.0]], device=device)
+    model = nn.Linear(2, 1, bias=False).to(device)
+    model.load_state_dict({"weight": torch.tensor([[1.0, 2.0]])})
+    weights = dict(model.named_parameters())
 
-    # in_dims: the same w for all (None), samples along dim 0 of x and y.
+    # in_dims: None is one for all, 0 goes through dim 0, sample by sample.
     derive = torch.func.grad(squared_error)
-    derive_each = torch.func.vmap(derive, in_dims=(None, 0, 0))
-    gradients = derive_each(w.detach(), x, y)  # (6,)
+    derive_each = torch.func.vmap(derive, in_dims=(None, None, 0, 0))
+    gradients = derive_each(weights, model, x, y)["weight"]  # (3, 1, 2)
+    print("weight   ", model.weight.tolist())
     print("x        ", x.tolist())
     print("y        ", y.tolist())
     print("gradients", gradients.tolist())
-    assert gradients.tolist() == [0, 0, 0, 0, 0, -20]
+    assert gradients.tolist() == [[[0, 0]], [[-20, -60]], [[0, 0]]]
 
-    for i in range(6):  # the loop that vmap saves
-        w.grad = None
-        squared_error(w, x[i], y[i]).backward()
-        assert w.grad == gradients[i]
+    for i in range(3):  # the loop that vmap saves
+        model.zero_grad()
+        F.mse_loss(model(x[i]), y[i]).backward()
+        assert torch.equal(model.weight.grad, gradients[i])
 
 
 # %%

@@ -356,16 +356,21 @@ BREAKINGS = [
     ),
     ("a_hessian_vector_product_needs_no_hessian", "gradient @ u", "loss * 3"),
     ("a_hessian_vector_product_needs_no_hessian", "w**4", "w**3"),
-    ("vmap_gives_each_sample_its_gradient", "6.0, 12.0]", "6.0, 7.0]"),
+    ("vmap_gives_each_sample_its_gradient", "[17.0]", "[7.0]"),
     (
         "vmap_gives_each_sample_its_gradient",
-        "(w * x - y) ** 2",
-        "(w * x - y).abs()",
+        "F.mse_loss(output, y)",
+        "F.l1_loss(output, y)",
     ),
     (
         "vmap_gives_each_sample_its_gradient",
-        "    w = torch.tensor(2.0,",
-        "    w = torch.tensor(1.0,",
+        "torch.func.functional_call(model, weights, x)",
+        "model(x)",
+    ),
+    (
+        "vmap_gives_each_sample_its_gradient",
+        "tensor([[1.0, 2.0]])",
+        "tensor([[2.0, 1.0]])",
     ),
     (
         "hooks_read_or_replace_a_gradient",
