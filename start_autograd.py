@@ -1290,29 +1290,6 @@ def checkpoint_trades_time_for_memory(device: torch.device) -> None:
     assert torch.equal(x.grad, plain)
 
 
-# %%
-def gradients_accumulate_over_small_batches(device: torch.device) -> None:
-    """Two small backward passes add up to one large, weighted by samples.
-
-    The mean over 6 samples is 4/6 of the mean over the first 4 and 2/6 of
-    that over the other 2. (Not with BatchNorm, which looks at the batch.)
-    """
-    torch.manual_seed(0)
-    x = torch.randn(6, 2).to(device)
-    y = torch.randn(6, 1).to(device)
-    model = nn.Linear(2, 1).to(device)
-    F.mse_loss(model(x), y).backward()
-    large = model.weight.grad.clone()
-
-    model.zero_grad()
-    (F.mse_loss(model(x[:4]), y[:4]) * 4 / 6).backward()
-    (F.mse_loss(model(x[4:]), y[4:]) * 2 / 6).backward()
-    small = model.weight.grad
-    print(f"6 at once:     {large[0, 0]:.5f} {large[0, 1]:.5f}")
-    print(f"4, and then 2: {small[0, 0]:.5f} {small[0, 1]:.5f}")
-    assert_close(small, large)
-
-
 # %% [markdown]
 # ## 16 bits
 # Small gradients vanish in float16. A scaled loss brings them back, a scaler
@@ -1972,7 +1949,6 @@ def main() -> None:
             vmap_gives_each_sample_its_gradient: here,
             hooks_read_or_replace_a_gradient: here,
             checkpoint_trades_time_for_memory: here,
-            gradients_accumulate_over_small_batches: here,
         },
         "16 bits": {
             small_gradients_vanish_in_float16: here,

@@ -403,8 +403,6 @@ BREAKINGS = [
         "x.sin().cos().sin()",
         "x.sin().cos()",
     ),
-    ("gradients_accumulate_over_small_batches", "* 4 / 6", "* 3 / 6"),
-    ("gradients_accumulate_over_small_batches", "    model.zero_grad()\n", ""),
     # 16 bits
     (
         "small_gradients_vanish_in_float16",
