@@ -89,6 +89,11 @@ BREAKINGS = [
         "weight.value -= 0.5 * weight.grad",
         "weight.value -= 0.4 * weight.grad",
     ),
+    (
+        "the_engine_trains_a_network_as_torch_does",
+        "xor_output(w, 1, 1) + 1",
+        "xor_output(w, -1, -1) + 1",
+    ),
     # Leaves and sums
     (
         "a_leaf_was_made_by_no_recorded_operation",
@@ -188,6 +193,11 @@ BREAKINGS = [
         "a_frozen_layer_stays_and_passes_gradients_on",
         "    model[2].requires_grad_(False)\n",
         "    model[2].weight.requires_grad_(False)\n",
+    ),
+    (
+        "a_frozen_layer_stays_and_passes_gradients_on",
+        "SGD(model.parameters()",
+        "SGD(model[0].parameters()",
     ),
     ("frozen_batch_norm_still_updates_its_statistics", "    norm.eval()\n", ""),
     (
@@ -296,6 +306,11 @@ BREAKINGS = [
         "return x.exp().log1p()",
     ),
     (
+        "a_custom_function_brings_its_own_backward",
+        "gradient * x.sigmoid()",
+        "gradient * x.exp() / (1 + x.exp())",
+    ),
+    (
         "gradcheck_finds_a_backward_without_the_chain_rule",
         "torch.full_like(gradient, 2)",
         "2 * gradient",
@@ -398,6 +413,7 @@ BREAKINGS = [
         '    h.sum().backward()\n    print(f"checkpoint',
         '    x.grad = plain\n    print(f"checkpoint',
     ),
+    ("checkpoint_trades_time_for_memory", "    x.grad = None\n", ""),
     (
         "checkpoint_trades_time_for_memory",
         "x.sin().cos().sin()",
@@ -474,6 +490,11 @@ BREAKINGS = [
         "mistakes_make_a_new_tensor_of_a_weight",
         "        w -= 0.1 * w.grad\n    print",
         "        w -= 0.2 * w.grad\n    print",
+    ),
+    (
+        "mistakes_make_a_new_tensor_of_a_weight",
+        "        w -= 0.1 * w.grad\n    print",
+        "        w = w - 0.1 * w.grad\n    print",
     ),
     (
         "mistakes_take_a_result_for_a_plain_tensor",
