@@ -1015,7 +1015,7 @@ def conv2d_maps_3_channels_to_16(device: torch.device) -> None:
     Height becomes (height + 2 padding - kernel) // stride + 1, width alike.
     Weights 16 * 3 * 5 * 5 = 1200, biases 16.
     """
-    images = torch.zeros(2, 3, 28, 32, device=device)  # (batch, channels, ...)
+    images = torch.zeros(2, 3, 28, 32, device=device)  # red, green and blue
     layer = nn.Conv2d(3, 16, kernel_size=5).to(device)
     padded = nn.Conv2d(3, 16, kernel_size=5, padding=2).to(device)
     stepped = nn.Conv2d(3, 16, kernel_size=5, padding=2, stride=2).to(device)
