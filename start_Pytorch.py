@@ -6,7 +6,7 @@
 
 Run      python start_Pytorch.py      (no download, any device, 14 s)
 Read     README.md, "The tour"
-Symbols  x input, y output or target, w weight, b bias, f and g functions;
+Symbols  x input, y output or target, w and v weights, b bias, f, g functions;
          a, b, c, d, e the nodes of a graph; i, j, k positions along dims;
          lr learning rate
 """
@@ -128,9 +128,8 @@ def manual_seed_repeats_random_numbers() -> None:
 def to_returns_a_tensor_on_another_device(device: torch.device) -> None:
     """`x.to(device)` returns a tensor there; x itself stays where it was.
 
-    "meta" is a device for shapes without numbers, and every machine has it.
-    Tensors of one operation must be on one device, or torch says "Expected all
-    tensors to be on the same device".
+    "meta" is a device for shapes without numbers, and every machine has it. On
+    a GPU the second message is "Expected all tensors to be on the same device".
     """
     # The two lines for a GPU, if there is one:
     found = torch.accelerator.is_available()
@@ -157,6 +156,11 @@ def to_returns_a_tensor_on_another_device(device: torch.device) -> None:
     model.to("meta")
     print('model.to("meta")      model.weight.device =', model.weight.device)
     assert model.weight.device.type == "meta"
+    batch = torch.ones(2, 3)  # on the CPU
+    with caught(RuntimeError, "is not on the expected device"):
+        model(batch)
+    y = model(batch.to("meta"))  # right: model and batch on one device
+    assert y.device.type == "meta"
 
 
 # %%
@@ -205,9 +209,9 @@ def a_mask_selects_and_writes(device: torch.device) -> None:
     assert negative.tolist() == [-1, -1, -9]
     assert mask.sum() == 3
 
-    odd = (x % 2 == 1) & (x > 0)  # & and |, each side in brackets
-    print("(x % 2 == 1) & (x > 0):", odd.tolist())
-    assert odd.tolist() == [[True, False, False], [False, True, False]]
+    both = (x % 2 == 1) & (x > 0)  # & and |, each side in brackets
+    print("(x % 2 == 1) & (x > 0):", both.tolist())
+    assert both.tolist() == [[True, False, False], [False, True, False]]
 
     x[mask] = 0
     print("x after x[mask] = 0:", x.tolist())
@@ -272,7 +276,8 @@ def view_cuts_the_same_numbers_anew(device: torch.device) -> None:
 
     with caught(RuntimeError, "only one dimension can be inferred"):
         images.view(-1, -1)
-    images.view(-1, 784)  # right: one size at most is left open
+    rows = images.view(-1, 784)  # right: one size at most is left open
+    assert rows.shape == (30_000, 784)
 
     # No number has moved: number n of one is number n of the other.
     flat[0, 2 * 784 + 3 * 28 + 4] = 7
@@ -343,8 +348,8 @@ def broadcasting_is_a_loop_that_nobody_writes(device: torch.device) -> None:
 
     with caught(RuntimeError, "must match the size"):
         x + torch.ones(3, 2, 1, device=device)
-    z = x + torch.ones(3, 4, 1, device=device)  # right: 4 and 4 agree
-    assert torch.equal(z[:, 0], x[:, 0] + 1)
+    total = x + torch.ones(3, 4, 1, device=device)  # right: 4 and 4 agree
+    assert torch.equal(total[:, 2], x[:, 0] + 1)
 
 
 # %%
@@ -383,7 +388,7 @@ def where_gather_and_topk_replace_loops(device: torch.device) -> None:
     logits = torch.tensor([[1.0, 5, 2, 0], [7, 1, 3, 4]], device=device)
     labels = torch.tensor([3, 0], device=device)
 
-    large = torch.where(logits < 2, 0.0, logits)
+    large = torch.where(logits < 2, 0.0, logits)  # 0.0 if so, or else logits
     of_label = logits.gather(1, labels[:, None])[:, 0]  # (2, 1) to (2,)
     values, classes = logits.topk(2, dim=1)  # the two largest of each row
     found = (classes == labels[:, None]).any(dim=1)
@@ -429,9 +434,10 @@ def from_numpy_shares_memory_tensor_copies() -> None:
 def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
     """The result dtype: the higher kind; of one kind, the smallest for both.
 
-    Kinds rise from bool to integer to float. Of two kinds the higher one wins,
-    in its own size; of one kind, the smallest dtype that holds both. A Python
-    number has a kind and no size: a float makes float32 of integers.
+    Kinds rise from integer to float. Of two kinds the higher one wins, in its
+    own size; of one kind, the smallest dtype that holds both. A Python number
+    has a kind and no size: a float makes float32 of integers. A tensor without
+    dims has no say within its kind. `assert_close` compares dtypes as well.
     """
     byte = torch.tensor([200], dtype=torch.uint8, device=device)
     signed = torch.tensor([-3], dtype=torch.int8, device=device)
@@ -443,6 +449,7 @@ def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
     print("uint8 200 + int8 -3     ", byte + signed)  # no 8 bits hold both
     print("int64 3 + float16 0.5   ", whole + half)
     print("int64 3 + 0.5           ", whole + 0.5)  # a Python number
+    print("uint8 200 + tensor(3)   ", byte + torch.tensor(3))  # without dims
     print("float16 0.5 + 2.0       ", half + 2.0)
     print("float16 + bfloat16      ", half + brain)
     print("int64 3 / 2 and 3 // 2  ", whole / 2, whole // 2)
@@ -450,6 +457,7 @@ def result_type_is_the_smallest_that_holds_both(device: torch.device) -> None:
     assert_close(whole + half, half + 3)
     assert (whole + half).dtype == torch.float16
     assert_close(whole + 0.5, single + 3)
+    assert_close(byte + torch.tensor(3), torch.full_like(byte, 203))
     assert_close(half + 2.0, (single + 2).to(torch.float16))
     assert_close(half + brain, 2 * single)  # float32 holds both
     assert_close(whole / 2, single + 1)
@@ -584,9 +592,8 @@ def linear_regression_by_formula_and_by_autograd(device: torch.device) -> None:
     for _ in range(30):
         gradient = 2 / 50 * x.T @ (x @ w - y)
         w = w - 0.1 * gradient
-    loss = F.mse_loss(x @ w, y)
     print("50 points of y = x w + noise, w = (-1, 2)")
-    print(f"by formula:    w = ({w[0]:.4f}, {w[1]:.4f})   loss {loss:.6f}")
+    print(f"by formula:    w = ({w[0]:.4f}, {w[1]:.4f})")
 
     v = torch.zeros(2, requires_grad=True, device=device)
     for _ in range(30):
@@ -600,7 +607,7 @@ def linear_regression_by_formula_and_by_autograd(device: torch.device) -> None:
     assert_close(v.detach(), w)
 
     # Least squares needs no steps: at its w the gradient is 0.
-    best = torch.linalg.pinv(x) @ y
+    best = torch.linalg.pinv(x) @ y  # by the pseudo-inverse of x
     lowest = F.mse_loss(x @ best, y)
     print(f"least squares: w = ({best[0]:.4f}, {best[1]:.4f})", end="")
     print(f"   loss {lowest:.6f}, the lowest")
@@ -652,10 +659,9 @@ def excess_of_each_pass(
     w = torch.zeros(2, device=x.device)
     excess = []
     for _ in range(10):
-        for start in range(0, len(x), batch_size):
-            batch_x = x[start : start + batch_size]
-            error = batch_x @ w - y[start : start + batch_size]
-            w = w - lr * 2 / batch_size * batch_x.T @ error
+        for rows in torch.randperm(len(x)).split(batch_size):  # at random
+            error = x[rows] @ w - y[rows]
+            w = w - lr * 2 / batch_size * x[rows].T @ error
         excess.append((F.mse_loss(x @ w, y) - F.mse_loss(x @ best, y)).item())
     return excess
 
@@ -664,8 +670,8 @@ def stochastic_descent_leads_after_one_pass(device: torch.device) -> None:
     """Stochastic gradient descent leads at first, the full batch at last.
 
     The gradient of one point, 2 (x w - y) x, is on average that of all 50, at
-    1/50 of the work. A pass is one step on all points, or 50 steps on one.
-    Each side is shown at its own best of five rates.
+    1/50 of the work. A pass is one step on all points, or 50 steps on one each,
+    in random order. Each side is shown at its own best of five rates.
     """
     torch.manual_seed(0)
     x = torch.randn(50, 2, device=device)
@@ -831,8 +837,7 @@ def cross_entropy_is_minus_the_log_probability(device: torch.device) -> None:
     loss_wrong = F.cross_entropy(wrong, label)
     loss_disaster = F.cross_entropy(disaster, label)
     print("class 0 is right; of the logits 1, 0 softmax gives it the")
-    print(f"probability {probability:.4f}, and -log of that is", end="")
-    print(f" {-probability.log():.4f}")
+    print(f"probability {probability:.4f}, -log of it {-probability.log():.4f}")
     print(f"logits 1, 0: right                loss {loss_right:.4f}")
     print(f"logits 0, 1: wrong                loss {loss_wrong:.4f}")
     print(f"logits 0, 5: wrong and confident  loss {loss_disaster:.4f}")
@@ -866,6 +871,68 @@ def mse_l1_and_huber_by_formula(device: torch.device) -> None:
 
 
 # %%
+def wave_net() -> nn.Module:
+    """Return a small network, with the same weights at each call."""
+    torch.manual_seed(0)
+    hidden = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64))
+    return nn.Sequential(hidden, nn.Tanh(), nn.Linear(64, 1))
+
+
+def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor) -> Tensor:
+    """Train `model` for 80 steps on all points; return what it has learnt."""
+    for _ in range(80):
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model(x).detach()
+
+
+def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
+    device: torch.device, figures: Path
+) -> None:
+    """Adam and momentum fit a wave in the steps in which SGD does not.
+
+    y = 4 sin(pi x) cos(4 pi x^2) at 80 points, 80 steps on all of them, each
+    optimizer near its own best rate. SGD goes w - lr g along the gradient g,
+    momentum w - lr v along v = 0.9 v + g, in which old gradients fade; Adam
+    also divides by the usual size of each weight's gradient.
+    """
+    x = torch.linspace(0, 1, 80, device=device)[:, None]  # (80, 1)
+    y = 4 * (math.pi * x).sin() * (4 * math.pi * x**2).cos()
+    inputs = 4 * x - 2  # from 0..1 to -2..2, around 0
+    sgd = wave_net().to(device)
+    momentum = wave_net().to(device)
+    adam = wave_net().to(device)
+    optimizer = torch.optim.SGD(sgd.parameters(), lr=0.08)
+    by_sgd = fit_wave(sgd, optimizer, inputs, y)
+    optimizer = torch.optim.SGD(momentum.parameters(), lr=0.04, momentum=0.9)
+    by_momentum = fit_wave(momentum, optimizer, inputs, y)
+    optimizer = torch.optim.Adam(adam.parameters(), lr=0.015)
+    by_adam = fit_wave(adam, optimizer, inputs, y)
+    assert torch.equal(sgd(inputs), by_sgd)  # no other training moved it
+
+    sgd_error = F.mse_loss(by_sgd, y)
+    momentum_error = F.mse_loss(by_momentum, y)
+    adam_error = F.mse_loss(by_adam, y)
+    print("mean squared error after 80 steps")
+    print(f"always 0: {(y**2).mean():.4f}   SGD:  {sgd_error:.4f}")
+    print(f"momentum: {momentum_error:.4f}   Adam: {adam_error:.4f}")
+    assert 0 < momentum_error < sgd_error / 3
+    assert 0 < adam_error < sgd_error / 3
+    assert sgd_error < (y**2).mean() / 2  # it learns, only more slowly
+
+    figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    axes.plot(x.tolist(), y.tolist(), "k.", label="y")
+    axes.plot(x.tolist(), by_sgd.tolist(), label="SGD")
+    axes.plot(x.tolist(), by_momentum.tolist(), label="momentum")
+    axes.plot(x.tolist(), by_adam.tolist(), label="Adam")
+    axes.set(xlabel="x", ylabel="y", title="a wave, fitted in 80 steps")
+    axes.legend()
+    save_figure(figure, "tour_wave", figures)
+
+
+# %%
 def farthest_in_last_epoch(
     x: Tensor, y: Tensor, falling: bool
 ) -> tuple[float, list[float]]:
@@ -895,8 +962,8 @@ def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
 
     Linear regression, one point a step, 12 noisy points. Each point pulls w to
     a minimum of its own; at a constant rate w keeps moving between them. An
-    epoch is one pass over the data; `CosineAnnealingLR` sets the rate of epoch
-    n, from 0, to 0.1 (1 + cos(pi n / 10)) / 2. StepLR and others work alike.
+    epoch is one pass over the data. A scheduler sets its rate, here that of
+    epoch n, from 0, to 0.1 (1 + cos(pi n / 10)) / 2.
     """
     torch.manual_seed(0)
     x = torch.randn(12, 2, device=device)
@@ -913,64 +980,8 @@ def a_falling_rate_ends_nearer_the_minimum(device: torch.device) -> None:
     for epoch in range(10):
         by_hand = 0.1 * (1 + math.cos(math.pi * epoch / 10)) / 2
         assert math.isclose(rates[epoch], by_hand)
-    assert 0 < falling < constant / 3
+    assert 0 < falling < constant / 2
     assert constant < 2  # w began at a distance of about sqrt(1 + 4)
-
-
-# %%
-def fit_wave(model: nn.Module, optimizer, x: Tensor, y: Tensor) -> Tensor:
-    """Train `model` for 80 steps on all points; return what it has learnt."""
-    inputs = 4 * x - 2  # from 0..1 to -2..2, around 0
-    for _ in range(80):
-        loss = F.mse_loss(model(inputs), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model(inputs).detach()
-
-
-def adam_and_momentum_fit_a_wave_plain_sgd_does_not(
-    device: torch.device, figures: Path
-) -> None:
-    """Adam and momentum fit a wave in the steps in which SGD does not.
-
-    y = 4 sin(pi x) cos(4 pi x^2) at 80 points, 80 steps on all of them, each
-    optimizer near its own best rate. SGD goes w - lr g along the gradient g,
-    momentum w - lr v along v = 0.9 v + g, in which old gradients fade; Adam
-    also divides by the usual size of each weight's gradient.
-    """
-    x = torch.linspace(0, 1, 80, device=device)[:, None]  # (80, 1)
-    y = 4 * (math.pi * x).sin() * (4 * math.pi * x**2).cos()
-    torch.manual_seed(0)
-    hidden = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64))
-    sgd = nn.Sequential(hidden, nn.Tanh(), nn.Linear(64, 1)).to(device)
-    momentum = copy.deepcopy(sgd)  # all three begin with the same weights
-    adam = copy.deepcopy(sgd)
-    optimizer = torch.optim.SGD(sgd.parameters(), lr=0.08)
-    by_sgd = fit_wave(sgd, optimizer, x, y)
-    optimizer = torch.optim.SGD(momentum.parameters(), lr=0.04, momentum=0.9)
-    by_momentum = fit_wave(momentum, optimizer, x, y)
-    optimizer = torch.optim.Adam(adam.parameters(), lr=0.015)
-    by_adam = fit_wave(adam, optimizer, x, y)
-
-    sgd_error = F.mse_loss(by_sgd, y)
-    momentum_error = F.mse_loss(by_momentum, y)
-    adam_error = F.mse_loss(by_adam, y)
-    print("mean squared error after 80 steps")
-    print(f"always 0: {(y**2).mean():.4f}   SGD:  {sgd_error:.4f}")
-    print(f"momentum: {momentum_error:.4f}   Adam: {adam_error:.4f}")
-    assert 0 < momentum_error < sgd_error / 3
-    assert 0 < adam_error < sgd_error / 3
-    assert sgd_error < (y**2).mean() / 2  # it learns, only more slowly
-
-    figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
-    axes.plot(x.tolist(), y.tolist(), "k.", label="y")
-    axes.plot(x.tolist(), by_sgd.tolist(), label="SGD")
-    axes.plot(x.tolist(), by_momentum.tolist(), label="momentum")
-    axes.plot(x.tolist(), by_adam.tolist(), label="Adam")
-    axes.set(xlabel="x", ylabel="y", title="a wave, fitted in 80 steps")
-    axes.legend()
-    save_figure(figure, "tour_wave", figures)
 
 
 # %%
@@ -995,6 +1006,32 @@ def convolution_is_a_weighted_sum_at_each_place(device: torch.device) -> None:
             looped[i, j] = (kernel * image[i : i + 2, j : j + 2]).sum()
     assert_close(output, looped)
     assert output.tolist() == [[0, 18, 0], [0, 9, 0]]
+
+
+# %%
+def conv2d_maps_3_channels_to_16(device: torch.device) -> None:
+    """`Conv2d(3, 16, 5)`: 16 kernels, each as deep as the 3 channels.
+
+    Height becomes (height + 2 padding - kernel) // stride + 1, width alike.
+    Weights 16 * 3 * 5 * 5 = 1200, biases 16.
+    """
+    images = torch.zeros(2, 3, 28, 32, device=device)  # red, green and blue
+    layer = nn.Conv2d(3, 16, kernel_size=5).to(device)
+    padded = nn.Conv2d(3, 16, kernel_size=5, padding=2).to(device)
+    stepped = nn.Conv2d(3, 16, kernel_size=5, padding=2, stride=2).to(device)
+
+    print("images                 ", tuple(images.shape))
+    print("Conv2d(3, 16, 5)       ", tuple(layer(images).shape))
+    print("  ... padding=2        ", tuple(padded(images).shape))
+    print("  ... and stride=2     ", tuple(stepped(images).shape))
+    print("layer.weight           ", tuple(layer.weight.shape))
+    print("layer.bias             ", tuple(layer.bias.shape))
+    assert layer(images).shape == (2, 16, 28 - 5 + 1, 32 - 5 + 1)
+    assert padded(images).shape == (2, 16, 28, 32)
+    assert stepped(images).shape == (2, 16, (28 + 4 - 5) // 2 + 1, 16)
+    assert layer.weight.shape == (16, 3, 5, 5)
+    assert layer.weight.numel() == 1200
+    assert layer.bias.shape == (16,)
 
 
 # %%
@@ -1039,32 +1076,6 @@ def kernels_blur_find_edges_and_sharpen(
     axes.imshow(strip, cmap="gray", vmin=-0.5, vmax=1.5)
     axes.set(title="image, blur, edges, sharp", xticks=[], yticks=[])
     save_figure(figure, "tour_convolution", figures)
-
-
-# %%
-def conv2d_maps_3_channels_to_16(device: torch.device) -> None:
-    """`Conv2d(3, 16, 5)`: 16 kernels, each as deep as the 3 channels.
-
-    Height becomes (height + 2 padding - kernel) // stride + 1, width alike.
-    Weights 16 * 3 * 5 * 5 = 1200, biases 16.
-    """
-    images = torch.zeros(2, 3, 28, 32, device=device)  # (batch, channels, ...)
-    layer = nn.Conv2d(3, 16, kernel_size=5).to(device)
-    padded = nn.Conv2d(3, 16, kernel_size=5, padding=2).to(device)
-    stepped = nn.Conv2d(3, 16, kernel_size=5, padding=2, stride=2).to(device)
-
-    print("images                 ", tuple(images.shape))
-    print("Conv2d(3, 16, 5)       ", tuple(layer(images).shape))
-    print("  ... padding=2        ", tuple(padded(images).shape))
-    print("  ... and stride=2     ", tuple(stepped(images).shape))
-    print("layer.weight           ", tuple(layer.weight.shape))
-    print("layer.bias             ", tuple(layer.bias.shape))
-    assert layer(images).shape == (2, 16, 28 - 5 + 1, 32 - 5 + 1)
-    assert padded(images).shape == (2, 16, 28, 32)
-    assert stepped(images).shape == (2, 16, (28 + 4 - 5) // 2 + 1, 16)
-    assert layer.weight.shape == (16, 3, 5, 5)
-    assert layer.weight.numel() == 1200
-    assert layer.bias.shape == (16,)
 
 
 # %% [markdown]
@@ -1118,19 +1129,18 @@ def batch_size_cuts_a_dataset_into_batches(device: torch.device) -> None:
     numbers = torch.arange(8.0)
     data = torch.utils.data.TensorDataset(numbers, 10 * numbers)
     print("8 samples, batch_size=3")
-    sizes = []
+    batches = []
     for x, y in DataLoader(data, batch_size=3):
         x = x.to(device)
         y = y.to(device)
         print("x", x.tolist(), "  y", y.tolist())
         assert torch.equal(y, 10 * x)  # input and target stay together
-        sizes.append(len(x))
-    assert sizes == [3, 3, 2]
+        batches.append(x.tolist())
+    assert batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
 
     whole = DataLoader(data, batch_size=3, drop_last=True)
-    print("batches:", len(sizes), "  with drop_last=True:", len(whole))
-    assert len(list(whole)) == 2
-    assert len(whole) == 2
+    print("batches:", len(batches), "  with drop_last=True:", len(whole))
+    assert len(list(whole)) == len(whole) == 2
 
 
 # %%
@@ -1178,8 +1188,10 @@ def num_workers_fetch_in_other_processes(workers: int) -> None:
     no worker: to import torch in one takes seconds.
     """
     # "spawn" is what Windows and macOS do: a new Python for each worker.
-    start = {"multiprocessing_context": "spawn"} if workers else {}
-    loader = DataLoader(Doubles(), 4, num_workers=workers, **start)
+    context = "spawn" if workers else None
+    loader = DataLoader(
+        Doubles(), 4, num_workers=workers, multiprocessing_context=context
+    )
     numbers = []
     makers = set()
     for batch, processes in loader:
@@ -1188,9 +1200,6 @@ def num_workers_fetch_in_other_processes(workers: int) -> None:
     print("num_workers:", workers)
     print("numbers:    ", numbers)
     print("some were made in this process:", os.getpid() in makers)
-    print("a script with workers ends with")
-    print('    if __name__ == "__main__":')
-    print("        main()")
     assert numbers == [0, 2, 4, 6, 8, 10, 12, 14]  # in order all the same
     assert len(makers) == max(workers, 1)
     assert (os.getpid() in makers) == (workers == 0)
@@ -1198,8 +1207,8 @@ def num_workers_fetch_in_other_processes(workers: int) -> None:
 
 # %% [markdown]
 # ## A whole model in one page
-# Train, score, save, load, predict: with the imports and the data makers below
-# the lessons, these cells run in a file of your own. More: start_optimizer.py.
+# Train, score, save, load, predict: with the imports, random_affine and
+# font_digits, these cells run in a file of your own. More: start_optimizer.py.
 
 
 # %%
@@ -1289,9 +1298,9 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def train_on_some_fonts_and_score_on_others(
-    device: torch.device, *, count: int = 2000, epochs: int = 5
+    device: torch.device, *, count: int = 2000, epochs: int = 4
 ) -> nn.Module:
-    """What counts is accuracy on held-out data: fonts never trained on.
+    """Accuracy is lower on fonts never trained on, and that is what counts.
 
     Training: DejaVu, validation: STIX, test: Computer Modern. Choices, such as
     the number of epochs, are made by validation; the test is for the end.
@@ -1319,6 +1328,9 @@ def train_on_some_fonts_and_score_on_others(
     assert 0.7 < seen <= 1
     assert 0.3 < validation < seen
     assert 0.3 < test < seen
+    assert not torch.equal(last_images, new_images)
+    right = model(last_images.to(device)).argmax(dim=1).cpu() == last_labels
+    assert math.isclose(test, right.sum() / 500, rel_tol=1e-4)
     return model
 
 
@@ -1371,8 +1383,8 @@ def predict_one_image_of_your_own(
 ) -> None:
     """Read a PNG as the training images were, add the batch dim, predict.
 
-    White ink on black, or dark ink on white paper; the digit about as large as
-    those of the training. The font drawn here was in no training.
+    White ink on black, or dark ink on white paper, not transparent; the digit
+    about as large as those of the training. This font was in no training.
     """
     torch.manual_seed(0)
     model = Net().to(device)
@@ -1385,6 +1397,7 @@ def predict_one_image_of_your_own(
     ImageDraw.Draw(picture).text((14, 14), "4", 255, font, anchor="mm")
     pixels = np.array(picture)  # (28, 28), 0 to 255
     paper = Image.fromarray(255 - pixels)  # black on white
+    paper = paper.convert("RGB").resize((56, 56))  # in colour, twice as large
     with tempfile.TemporaryDirectory() as folder:
         picture.save(Path(folder, "four.png"))
         label, probability = predict_image(model, Path(folder, "four.png"))
@@ -1392,11 +1405,11 @@ def predict_one_image_of_your_own(
         again, same = predict_image(model, Path(folder, "paper.png"))
     print('a "4" in Computer Modern')
     print(f"white on black, predicted: {label}, probability {probability:.3f}")
-    print(f"black on white, predicted: {again}, probability {same:.3f}")
+    print(f"as RGB, 56 x 56, black on white: {again}, probability {same:.3f}")
     assert label == 4
     assert 0.2 < probability <= 1
     assert again == 4
-    assert math.isclose(same, probability, rel_tol=0.01)
+    assert abs(same - probability) < 0.1  # a pixel is a mean of others now
 
     # The same by hand, from the pixels that were never a file.
     x = torch.tensor(pixels / 255, dtype=torch.float32, device=device)
@@ -1446,7 +1459,7 @@ def autocast_picks_a_dtype_for_each_operation(
     """Under `autocast` products are in 16 bits, losses in 32.
 
     Weights and their gradients stay float32. Only the forward pass and the loss
-    stand under it; `half` is bfloat16 where there is hardware for it.
+    stand under it; `half` is bfloat16, or float16 on a GPU that lacks it.
     """
     torch.manual_seed(0)
     layer = nn.Linear(4, 3).to(device)
@@ -1544,7 +1557,7 @@ def mixed_precision_ends_at_the_same_loss(
     net: type,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Mixed precision ends within 5% of the loss of float32.
+    """Mixed precision ends here within 5% of the loss of float32.
 
     Beside the loop of chapter 5: model and loss stand under autocast, the
     scaler scales the loss, makes the step, and updates its scale. Two small
@@ -1655,8 +1668,8 @@ def mistake_view_where_permute_was_meant(device: torch.device) -> None:
 def mistake_squeeze_of_a_batch_of_one(device: torch.device) -> None:
     """`squeeze()` drops a batch of one too; name the dim.
 
-    It works in training, with batches of 32, and fails at the last batch, or
-    when one image is predicted.
+    It works in training, with batches of 32, and not for a last batch of one,
+    or when one image is predicted.
     """
     one = torch.zeros(1, 1, 28, 20, device=device)  # (batch, channels, ...)
     wrong = one.squeeze()
@@ -1688,10 +1701,10 @@ def mistakes_with_numpy_that_stop() -> None:
 
     On the CPU, where NumPy is.
     """
-    array = np.ones((2, 2))  # float64
+    x = torch.from_numpy(np.ones((2, 2)))  # float64
     with caught(RuntimeError, "same dtype"):
-        torch.ones(2, 2) @ torch.from_numpy(array)
-    product = torch.ones(2, 2) @ torch.from_numpy(array).float()  # right: 32
+        torch.ones(2, 2) @ x
+    product = torch.ones(2, 2) @ x.float()  # right: float32 on both sides
     assert product.tolist() == [[2, 2], [2, 2]]
 
     w = torch.ones(2, requires_grad=True)
@@ -1711,7 +1724,7 @@ def mistakes_with_whole_numbers_and_if_that_stop(device: torch.device) -> None:
     assert mean == 1.5
 
     with caught(RuntimeError, "more than one value is ambiguous"):
-        bool(whole > 1)
+        bool(whole > 1)  # what `if whole > 1:` does
     found = (whole > 1).any()  # right: or .all()
     assert found
 
@@ -1769,7 +1782,7 @@ def mistakes_with_labels_that_stop() -> None:
     with caught(RuntimeError, "Long"):
         F.cross_entropy(logits, labels.float())
     loss = F.cross_entropy(logits, labels)  # right: whole numbers, int64
-    assert_close(loss, torch.tensor(2.0).neg().exp().log1p())
+    assert math.isclose(loss, math.log(1 + math.exp(-2)), rel_tol=1e-4)
 
     with caught(RuntimeError, "multi-target not supported"):
         F.cross_entropy(logits, labels[:, None])
@@ -1876,7 +1889,7 @@ def mistake_zero_grad_forgotten(device: torch.device) -> None:
 
 # %%
 def mistakes_with_layers_that_stop(device: torch.device) -> None:
-    """Layers: channels first, make a loss and call it, parameters anew."""
+    """Channels first; make a loss, then call it; get `parameters()` again."""
     images = torch.zeros(2, 32, 30, 3, device=device)  # channels last
     layer = nn.Conv2d(3, 16, 3).to(device)
     with caught(RuntimeError, "to have 3 channels, but got 32 channels"):
@@ -2220,6 +2233,7 @@ def main() -> None:
     args = parse(make_parser(__doc__))
     here = {"device": args.device}
     drawn = {"device": args.device, "figures": args.figures}
+    digits = {"device": args.device, "count": 480 if args.tiny else 2000}
     half = amp_dtype(args.device)
     chapters = {
         "Tensors": {
@@ -2254,11 +2268,11 @@ def main() -> None:
             relu_tanh_sigmoid_silu_gelu_by_formula: drawn,
             cross_entropy_is_minus_the_log_probability: here,
             mse_l1_and_huber_by_formula: here,
-            a_falling_rate_ends_nearer_the_minimum: here,
             adam_and_momentum_fit_a_wave_plain_sgd_does_not: drawn,
+            a_falling_rate_ends_nearer_the_minimum: here,
             convolution_is_a_weighted_sum_at_each_place: here,
-            kernels_blur_find_edges_and_sharpen: drawn,
             conv2d_maps_3_channels_to_16: here,
+            kernels_blur_find_edges_and_sharpen: drawn,
         },
         "Dataset and DataLoader": {
             a_dataset_of_arrays_answers_len_and_index: {},
@@ -2271,17 +2285,9 @@ def main() -> None:
         },
         "A whole model in one page": {
             eval_and_no_grad_before_predicting: here,
-            train_on_some_fonts_and_score_on_others: {
-                **here,
-                "count": 480 if args.tiny else 2000,
-                "epochs": 4,
-            },
+            train_on_some_fonts_and_score_on_others: digits,
             save_and_load_a_state_dict: here,
-            predict_one_image_of_your_own: {
-                **here,
-                "count": 480 if args.tiny else 1500,
-                "epochs": 3,
-            },
+            predict_one_image_of_your_own: digits,
         },
         "Mixed precision": {
             float16_has_digits_bfloat16_has_range: here,

@@ -48,6 +48,11 @@ BREAKINGS = [
         'model.state_dict()["weight"].to("meta")\n',
     ),
     (
+        "to_returns_a_tensor_on_another_device",
+        'model(batch.to("meta"))  #',
+        "nn.Linear(3, 1)(batch)  #",
+    ),
+    (
         "slices_share_memory_and_index_lists_copy",
         "row = x[1]",
         "row = x[1].clone()",
@@ -66,8 +71,8 @@ BREAKINGS = [
     ("a_mask_selects_and_writes", "    x[mask] = 0\n", "    x[mask].zero_()\n"),
     (
         "a_mask_selects_and_writes",
-        "odd = (x % 2 == 1) & (x > 0)",
-        "odd = (x % 2 == 1) | (x > 0)",
+        "both = (x % 2 == 1) & (x > 0)",
+        "both = (x % 2 == 1) | (x > 0)",
     ),
     (
         "cat_makes_a_dim_longer_stack_makes_a_new_one",
@@ -110,6 +115,11 @@ BREAKINGS = [
         "        images.view(-1, 784)\n",
     ),
     (
+        "view_cuts_the_same_numbers_anew",
+        "images.view(-1, 784)  #",
+        "images.view(-1, 28)  #",
+    ),
+    (
         "permute_reorders_dims_without_copying",
         "x.permute(1, 0)  #",
         "x.view(3, 2)  #",
@@ -135,6 +145,12 @@ BREAKINGS = [
         "table - table.mean()\n",
     ),
     (
+        "broadcasting_is_a_loop_that_nobody_writes",
+        "torch.ones(3, 4, 1, device=device)  #",
+        "torch.ones(1, 4, 1, device=device)  #",
+        "IndexError",
+    ),
+    (
         "reductions_remove_the_dim_they_are_given",
         "x.sum(dim=0)  #",
         "x.sum(dim=1)  #",
@@ -151,8 +167,8 @@ BREAKINGS = [
     ),
     (
         "where_gather_and_topk_replace_loops",
-        "torch.where(logits < 2, 0.0, logits)\n",
-        "torch.where(logits < 2, logits, 0.0)\n",
+        "torch.where(logits < 2, 0.0, logits)  #",
+        "torch.where(logits < 2, logits, 0.0)  #",
     ),
     (
         "where_gather_and_topk_replace_loops",
@@ -189,6 +205,11 @@ BREAKINGS = [
         "result_type_is_the_smallest_that_holds_both",
         "dtype=torch.int8",
         "dtype=torch.int32",
+    ),
+    (
+        "result_type_is_the_smallest_that_holds_both",
+        "assert_close(byte + torch.tensor(3),",
+        "assert_close(byte + torch.tensor([3]),",
     ),
     (
         "einsum_sums_over_letters_that_vanish",
@@ -271,6 +292,11 @@ BREAKINGS = [
         "excess_of_each_pass(x, y, batch_size=5",
     ),
     ("stochastic_descent_leads_after_one_pass", "w = w - lr", "w = w + lr"),
+    (
+        "stochastic_descent_leads_after_one_pass",
+        "split(batch_size)",
+        "split(len(x))",
+    ),
     # Common modules and functions
     (
         "two_linear_layers_without_activation_are_one",
@@ -369,8 +395,18 @@ BREAKINGS = [
     ),
     (
         "adam_and_momentum_fit_a_wave_plain_sgd_does_not",
-        "by_sgd = fit_wave(sgd, optimizer, x, y)",
-        "by_sgd = sgd(x).detach()",
+        "by_sgd = fit_wave(sgd, optimizer, inputs, y)",
+        "by_sgd = sgd(inputs).detach()",
+    ),
+    (
+        "adam_and_momentum_fit_a_wave_plain_sgd_does_not",
+        "momentum = wave_net().to(device)",
+        "momentum = sgd",
+    ),
+    (
+        "adam_and_momentum_fit_a_wave_plain_sgd_does_not",
+        "adam = wave_net().to(device)",
+        "adam = sgd",
     ),
     (
         "convolution_is_a_weighted_sum_at_each_place",
@@ -421,6 +457,11 @@ BREAKINGS = [
         "in DataLoader(data, batch_size=4)",
     ),
     (
+        "batch_size_cuts_a_dataset_into_batches",
+        "in DataLoader(data, batch_size=3)",
+        "in DataLoader(data, batch_size=3, shuffle=True)",
+    ),
+    (
         "shuffle_gives_another_order_in_each_epoch",
         "shuffle=True, generator",
         "shuffle=False, generator",
@@ -455,13 +496,23 @@ BREAKINGS = [
     ("train_on_some_fonts_and_score_on_others", "    model.eval()  #", "    #"),
     (
         "train_on_some_fonts_and_score_on_others",
-        "argmax(dim=1)",
-        "argmin(dim=1)",
+        "argmax(dim=1)\n",
+        "argmin(dim=1)\n",
     ),
     (
         "train_on_some_fonts_and_score_on_others",
         'font_digits("test", 500)',
         "(images, labels)",
+    ),
+    (
+        "train_on_some_fonts_and_score_on_others",
+        'font_digits("test", 500)',
+        'font_digits("validation", 500)',
+    ),
+    (
+        "train_on_some_fonts_and_score_on_others",
+        "accuracy(model, last_images, last_labels)",
+        "accuracy(model, new_images, new_labels)",
     ),
     ("eval_and_no_grad_before_predicting", "    model.eval()\n", ""),
     (
@@ -499,6 +550,13 @@ BREAKINGS = [
         "image = 1 - image",
         "image = image",
     ),
+    (
+        "predict_one_image_of_your_own",
+        ".resize((28, 28))",
+        "",
+        "RuntimeError",
+    ),
+    ("predict_one_image_of_your_own", '.convert("L")', "", "RuntimeError"),
     # Mixed precision
     (
         "float16_has_digits_bfloat16_has_range",
