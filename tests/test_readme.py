@@ -295,7 +295,7 @@ def test_flags_and_files_exist(command_line):
     helps = [command_line(path.stem, "--help")[1] for path in SCRIPTS]
     helps.append(exercise_checks.make_parser().format_help())
     helps.append(get_args_parser().format_help())  # of torchrun
-    helps.append("--index-url")  # of pip
+    helps.append("--index-url --with-requirements")  # of pip, of uv
     known = set(re.findall(r"--[a-z][a-z-]*", "".join(helps)))
     for code in codes(TEXT):
         assert set(re.findall(r"--[a-z][a-z-]+", code)) <= known, code
@@ -318,6 +318,8 @@ def test_troubleshooting_quotes_the_scripts_or_others():
         "is not recognized as the name of a cmdlet",
         "Python was not found",
         "running scripts is disabled on this system",
+        "can't open file",
+        "Windows Long Path support",
         "Error loading",
         "c10.dll",
         "ensurepip is not available",

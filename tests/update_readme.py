@@ -183,12 +183,26 @@ def sort_key(row: str) -> str:
     return re.sub(r"[^\w ]", "", row.split(" | ")[0].lower()).strip()
 
 
+TOPICS = {  # question -> the topic that begins with it
+    "see whether the GPU is used": "tensors",
+    "write my own model (`nn.Module`)": "a first program",
+    "write my own data set (`Dataset`)": "data",
+    "see or set the weights of a layer": "networks",
+    "get a gradient": "gradients",
+    "write a training loop": "training",
+}
+
+
 def how_table() -> str:
-    """Return the table of questions."""
+    """Return the table of questions, a line for each topic above its own."""
     lines = ["| how do I ... | look at |\n", "| --- | --- |\n"]
-    for question, section, copy in rows("how"):
+    questions = rows("how")
+    for question, section, copy in questions:
+        if question in TOPICS:
+            lines.append(f"| **{TOPICS[question]}** | |\n")
         text = "" if copy == "-" else f"`{copy}`"
         lines.append(f"| {question} | {link(section, text)} |\n")
+    assert len(lines) == 2 + len(questions) + len(TOPICS), "a topic is lost"
     return "".join(lines)
 
 
