@@ -186,12 +186,37 @@ def sort_key(row: str) -> str:
     return re.sub(r"[^\w ]", "", row.split(" | ")[0].lower()).strip()
 
 
+TOPICS = {  # question -> the topic that begins with it
+    "see whether the GPU is used": "tensors",
+    "write my own model (`nn.Module`)": "a first program",
+    "write my own data set (`Dataset`)": "data",
+    "see or set the weights of a layer": "networks",
+    "get a gradient": "gradients",
+    "write a training loop": "training",
+}
+
+
+def link_to_copy(section: str, copy: str) -> str:
+    """Return a link to the class or function to copy, else to the section."""
+    script, line = places()[section]
+    source = (ROOT / script).read_text(encoding="utf-8")
+    name = re.match(r"(?:class )?(\w*)", copy)[1]
+    found = re.search(rf"^(?:class|def) {name}\b", source, re.MULTILINE)
+    if name and found:
+        line = source[: found.start()].count("\n") + 1
+    return f"[`{copy}`]({script}#L{line})"
+
+
 def how_table() -> str:
-    """Return the table of questions."""
+    """Return the table of questions, a line for each topic above its own."""
     lines = ["| how do I ... | look at |\n", "| --- | --- |\n"]
-    for question, section, copy in rows("how"):
-        text = "" if copy == "-" else f"`{copy}`"
-        lines.append(f"| {question} | {link(section, text)} |\n")
+    questions = rows("how")
+    for question, section, copy in questions:
+        if question in TOPICS:
+            lines.append(f"| **{TOPICS[question]}** | |\n")
+        at = link(section) if copy == "-" else link_to_copy(section, copy)
+        lines.append(f"| {question} | {at} |\n")
+    assert len(lines) == 2 + len(questions) + len(TOPICS), "a topic is lost"
     return "".join(lines)
 
 
