@@ -142,7 +142,6 @@ def linear_is_a_weighted_sum(device: torch.device) -> None:
     Here y = (1*1 + 0*2 - 1*3 + 10, 2*1 + 1*2 + 0*3 + 20) = (8, 24).
     """
     layer = nn.Linear(3, 2).to(device)
-    assert layer.weight.abs().max() <= 3**-0.5
     with torch.no_grad():  # to set weights is no step to derive
         layer.weight.copy_(torch.tensor([[1.0, 0.0, -1.0], [2.0, 1.0, 0.0]]))
         layer.bias.copy_(torch.tensor([10.0, 20.0]))
@@ -151,9 +150,11 @@ def linear_is_a_weighted_sum(device: torch.device) -> None:
     print("bias =", layer.bias.tolist(), " layer(x) =", layer(x).tolist())
     assert layer(x).tolist() == [[8, 24]]
 
-    hand = HandLinear(3, 2).to(device)
-    assert hand.weight.abs().max() <= 3**-0.5
-    hand.load_state_dict(layer.state_dict())  # so names and shapes agree
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2).to(device)
+    torch.manual_seed(0)
+    hand = HandLinear(3, 2).to(device)  # the same names, the same numbers
+    assert_close(hand.state_dict(), layer.state_dict())
     x = torch.randn(5, 4, 3, device=device)  # any dimensions before the last
     x[2, 1, 0] = math.nan  # nan in both outputs of that row, and in no other
     assert_close(hand(x), layer(x), equal_nan=True)
@@ -470,12 +471,15 @@ def activations_bend_a_straight_line(device: torch.device) -> None:
     """An activation maps each number by itself; here are four formulas.
 
     erf is the error function: (1 + erf(x / sqrt 2)) / 2 is the probability
-    that a standard normal number is below x.
+    that a standard normal number is below x. In a model take torch's: by hand
+    tanh(1e-9) is 0, and the gradient at -100 is nan, 0 * inf. Of inf torch's
+    GELU may be nan; by hand it is inf.
     """
     numbers = [-100.0, -0.5, 0.0, 1.0, 100.0, math.nan]
-    x = torch.tensor(numbers, device=device)
-    relu = torch.where(x < 0, 0.0, x)  # this way round nan stays nan
+    x = torch.tensor(numbers, device=device, requires_grad=True)
+    relu = torch.where(x <= 0, 0.0, x)  # this way round nan stays nan
     # (e^x - e^-x) / (e^x + e^-x), but e^100 is inf, and inf / inf is nan.
+    # Divided by e^x it is (1 - e^-2x) / (1 + e^-2x).
     tanh = 2 / (1 + (-2 * x).exp()) - 1
     silu = x / (1 + (-x).exp())  # x times sigmoid(x)
     gelu = x * (1 + (x / math.sqrt(2)).erf()) / 2
@@ -489,6 +493,11 @@ def activations_bend_a_straight_line(device: torch.device) -> None:
     assert_close(silu, nn.SiLU()(x), equal_nan=True)
     assert_close(gelu, nn.GELU()(x), equal_nan=True)
     assert relu[:5].tolist() == [0, 0, 0, 1, 100]
+    assert 2 / (1 + torch.tensor(-2e-9).exp()) - 1 == 0
+    tanh_slope = torch.autograd.grad(tanh.sum(), x)[0]
+    silu_slope = torch.autograd.grad(silu.sum(), x)[0]
+    assert tanh_slope[0].isnan()
+    assert silu_slope[0].isnan()
 
 
 # %%
@@ -535,7 +544,8 @@ def start_like_he(module: nn.Module) -> None:
     """Give a layer He's weights and no bias; leave other modules alone."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def apply_initializes_a_whole_model(device: torch.device) -> None:
@@ -616,7 +626,8 @@ class HandBatchNorm2d(nn.Module):
     """Each channel gets mean 0 and variance 1, over batch and image.
 
     Channels are the images that a sample is made of, such as its red one. In
-    training an empty batch is refused, too; torch lets it pass.
+    training an empty batch is refused, too; torch lets it pass. After inf, or
+    a variance that is inf, running statistics are nan; torch's may stay inf.
     """
 
     def __init__(self, channels, eps=1e-5, momentum=0.1):
@@ -672,17 +683,18 @@ def batch_norm_uses_running_statistics_in_eval_mode() -> None:
     assert_close(hand.state_dict(), layer.state_dict())
     assert not hand.running_mean.requires_grad  # or its graph would grow
 
-    hand.eval()
     y = layer.eval()(x)
     print(f"eval mode:     mean {y.mean():.2f}, std {y.std():.2f}")
-    assert_close(hand(x), y)
     assert 1.5 < y.mean() < 3  # the statistics lag behind
-    one = x[:1, :, :1, :1].clone()  # (1, 3, 1, 1): a value for each channel
-    one[0, 1] = math.nan  # it stays in its channel
+    # A value for each channel; a nan stays in its channel.
+    one = torch.tensor([3.0, math.nan, 5.0]).double().view(1, 3, 1, 1)
+    learned = torch.arange(1.0, 7.0).double()  # weights 1 2 3, biases 4 5 6
+    nn.utils.vector_to_parameters(learned, layer.parameters())
+    hand.load_state_dict(layer.state_dict())
     with caught(ValueError, "Expected more than 1 value per channel"):
         layer.train()(one)
     y = layer.eval()(one)  # right: or a larger last batch, drop_last=True
-    assert_close(hand(one), y, equal_nan=True)
+    assert_close(hand.eval()(one), y, equal_nan=True)
     with contextlib.suppress(ValueError):
         hand.train()(x[:0])
     assert hand.num_batches_tracked == 5  # the empty batch was refused
@@ -693,11 +705,12 @@ def layer_norm_by_hand(x: Tensor) -> Tensor:
     """Return x (..., width) with mean 0 and variance 1 for each sample.
 
     Equal to a new LayerNorm, as the next one to a new RMSNorm, in float32 and
-    float64; where x has 16 bits torch computes in float32.
+    float64; where x has 16 bits torch computes in float32. If a square is inf,
+    as near 1e20 in float32, this gives 0, and torch's LayerNorm may give nan.
     """
     centered = x - x.mean(-1, keepdim=True)
     variance = centered.square().mean(-1, keepdim=True)
-    return centered / (variance + 1e-5).sqrt()  # eps: equal numbers, no 0 / 0
+    return centered / (variance + 1e-5).sqrt()  # with eps no 0 / 0
 
 
 def rms_norm_by_hand(x: Tensor) -> Tensor:
@@ -722,6 +735,7 @@ def layer_norm_normalizes_each_sample(device: torch.device) -> None:
     assert_close(layer_norm(x)[0], expected, rtol=1e-4, atol=1e-4)
     assert_close(rms_norm(x)[0], x[0] / (41 / 3) ** 0.5)
     assert not layer_norm(x)[1].any()  # all equal: nothing is left
+    assert not layer_norm_by_hand(1e20 * x[0]).any()
 
     x = torch.randn(4, 3, device=device)
     x[0, 2] = math.nan  # it takes its own sample along, and no other
@@ -827,8 +841,8 @@ def residual_blocks_need_a_scale_to_train_at_depth(
 def convolve(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """Return what `layer` gives, by a loop over all places of the kernel.
 
-    For a layer with a bias, with one stride and one padding for both sides,
-    and without dilation or groups.
+    For a batch, and a layer with a bias, one stride and one padding, of zeros,
+    for both sides, without dilation or groups.
     """
     height, width = layer.kernel_size
     stride = layer.stride[0]
@@ -870,12 +884,6 @@ def convolution_is_a_sliding_sum() -> None:
     assert y.shape == (2, 4, 5, 5)
     assert_close(convolve(x, layer), y, rtol=1e-4, atol=1e-5, equal_nan=True)
     assert convolve(x[:0], layer).shape == layer(x[:0]).shape == (0, 4, 5, 5)
-
-    # A 1 x 1 kernel is a Linear layer at every pixel.
-    point = nn.Conv2d(3, 4, kernel_size=1)
-    x = torch.randn(2, 3, 9, 8).movedim(1, 3)  # (batch, height, width, 3)
-    mixed = F.linear(x, point.weight[:, :, 0, 0], point.bias)
-    assert_close(point(x.movedim(3, 1)).movedim(1, 3), mixed)
 
 
 # %%
@@ -990,6 +998,7 @@ def receptive_field_grows_with_kernel_and_stride(figures: Path) -> None:
         side = paths.any(dim=1).sum().item()  # rows with a path
         print(f"after layer {count}:", receptive_field(layers[:count]), side)
         assert receptive_field(layers[:count]) == side
+        assert paths.sum() == 25 * 9 ** (count - 1)  # 5 * 5 ways, 3 * 3 each
         panels[count - 1].imshow(paths.tolist())
         panels[count - 1].set_title(f"after layer {count}: {side} x {side}")
         panels[count - 1].axis("off")
@@ -1050,7 +1059,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, outputs, height / stride, width / stride)."""
+        """Return (batch, outputs, height, width) / stride, rounded up."""
         y = self.bn1(self.conv1(x)).relu()
         y = self.bn2(self.conv2(y))
         return (y + self.shortcut(x)).relu()
@@ -1069,6 +1078,12 @@ def residual_block_projects_its_shortcut(device: torch.device) -> None:
     assert halved(x).shape == (2, 12, 4, 3)
     assert ResidualBlock(8, 8, stride=2).to(device)(x).shape == (2, 8, 4, 3)
 
+    count = (8 + 12) * 12 * 9 + 8 * 12  # two 3 x 3 kernels, one 1 x 1
+    assert count_parameters(halved) == count + 3 * 2 * 12  # three BatchNorms
+    f = nn.Sequential(halved.conv1, halved.bn1, nn.ReLU(), halved.conv2)
+    y = halved.bn2(f(x)) + halved.shortcut(x)
+    assert_close(halved(x), y.relu(), rtol=1e-4, atol=1e-4)
+
     # With a last scale of 0 f(x) is 0: what is left is the shortcut. So a deep
     # network can start as a shallow one.
     nn.init.zeros_(same.bn2.weight)
@@ -1076,7 +1091,6 @@ def residual_block_projects_its_shortcut(device: torch.device) -> None:
     assert torch.equal(same(x), x)  # its relu changes nothing: x >= 0
     assert_close(halved(x), halved.shortcut(x).relu())
 
-    f = nn.Sequential(halved.conv1, halved.bn1, nn.ReLU(), halved.conv2)
     with caught(RuntimeError, "must match the size of tensor"):
         f(x) + x
     y = f(x) + halved.shortcut(x)  # right: x is projected to (2, 12, 4, 3)
@@ -1144,6 +1158,7 @@ def a_trained_cnn_shows_its_feature_maps(
     )
     on_new = digit_accuracy(model, new.to(device), new_labels.to(device))
     handle.remove()  # or it would run, and keep, in every later call
+    assert not model.training
     print(f"accuracy after {steps} steps: {on_known:.1%}", end="")
     print(f", on new fonts {on_new:.1%}")
     assert on_known > on_new > 0.3  # guessing gives 10%
@@ -1208,7 +1223,8 @@ def embedding_picks_rows_of_its_weight(device: torch.device) -> None:
 def gru_by_hand(x: Tensor, layer: nn.GRU) -> Tensor:
     """Return the states (batch, time, hidden) of one layer, one direction.
 
-    x is (batch, time, inputs); torch also takes one sample without a batch.
+    x is (batch, time, inputs); torch also takes one sample without a batch,
+    and a layer without biases.
     r = sigmoid(.), z = sigmoid(.)  reset and update gate
     n = tanh(x part + r * h part)   candidate
     h = (1 - z) * n + z * h         the old state where z is 1
@@ -1369,7 +1385,8 @@ def attention_by_hand(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Return means of v (..., queries, width) and weights (..., queries, keys).
 
     q is (..., queries, size), k (..., keys, size), v (..., keys, width).
-    A nan in q or k is one in all that it weights; torch may give 0 there.
+    A score of nan or inf, as after nan or 1e20 in q and k, makes the mean nan;
+    torch may give 0 or a number there.
     """
     scores = q @ k.mT / math.sqrt(q.shape[-1])  # (..., queries, keys)
     weights = scores.softmax(dim=-1)
@@ -1413,6 +1430,7 @@ def attention_is_a_weighted_mean_of_values(device: torch.device) -> None:
     v = torch.randn(2, 3, 6, device=device)
     found = F.scaled_dot_product_attention(q, k, v)  # (batch, queries, 6)
     assert_close(attention_by_hand(q, k, v)[0], found, rtol=1e-4, atol=1e-5)
+    assert attention_by_hand(1e20 * q, 1e20 * k, v)[0].isnan().all()
 
 
 # %%
@@ -1448,6 +1466,7 @@ def multihead_attention_splits_the_width(device: torch.device) -> None:
 def causal_mask_hides_later_positions(device: torch.device) -> None:
     """Under a causal mask a query looks at its own and earlier positions.
 
+    What is hidden has weight 0; a nan in it shows all the same: 0 * nan is nan.
     In `scaled_dot_product_attention` true in a mask shows a key; in
     MultiheadAttention it hides one.
     """
@@ -1467,6 +1486,9 @@ def causal_mask_hides_later_positions(device: torch.device) -> None:
     causal = F.scaled_dot_product_attention(x, x, x, is_causal=True)
     assert_close(masked, weights @ x, rtol=1e-4, atol=1e-5)
     assert_close(causal, weights @ x, rtol=1e-4, atol=1e-5)
+    values = x.clone()
+    values[3] = math.nan  # hidden from the queries 0, 1 and 2
+    assert (weights @ values).isnan().all()
 
     # The mask of the one given to the other: each query sees only what comes
     # later, and the last one nothing.
@@ -1550,11 +1572,12 @@ def transformer_block_sees_only_the_past(device: torch.device) -> None:
     block = TransformerBlock(8, heads=2).to(device)
     nn.init.normal_(block.norm1.weight)  # or all norms would be alike
     nn.init.normal_(block.norm2.bias)
-    x = torch.randn(1, 5, 8, device=device, requires_grad=True)
-    y = block(x)  # (1, time, width)
+    x = torch.randn(2, 5, 8, device=device)
+    x[1, 0] = math.nan  # in the past of all that follow in sample 1
+    x.requires_grad_()
+    y = block(x)  # (batch, time, width)
     count = count_parameters(block)
-    print("x", tuple(x.shape), "-> y", tuple(y.shape), end="; ")
-    print(f"parameters: {count} = 12 * 8^2 + 13 * 8")
+    print("x, y", tuple(y.shape), f" parameters: {count} = 12 * 8^2 + 13 * 8")
     assert count == 12 * 8**2 + 13 * 8
 
     layer = nn.TransformerEncoderLayer(
@@ -1565,7 +1588,7 @@ def transformer_block_sees_only_the_past(device: torch.device) -> None:
     nn.utils.vector_to_parameters(numbers, layer.parameters())
     future = torch.ones(5, 5, dtype=torch.bool, device=device).triu(1)
     expected = layer(x, src_mask=future)  # true hides a key
-    assert_close(y, expected, rtol=1e-4, atol=1e-4)
+    assert_close(y, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
     assert block(x[:0]).shape == layer(x[:0], src_mask=future).shape
 
     print("does output t (row) depend on input s (column)?")
@@ -1614,7 +1637,8 @@ def characters_become_numbers_and_windows(device: torch.device) -> None:
     print("text[:9]   =", repr(text[:9]))
     print("tokens[:9] =", tokens[:9].tolist(), "its places in the vocabulary")
     assert decode(tokens, vocabulary) == text[:9999]
-    assert 0 <= tokens.min() <= tokens.max() < len(vocabulary)
+    assert set("AZaz09 .,:()_") <= set(vocabulary)
+    assert "  " not in text
 
     torch.manual_seed(0)
     inputs, targets = random_windows(tokens, batch_size=3, context=8)
@@ -1679,11 +1703,6 @@ def language_model_starts_at_the_log_of_its_vocabulary() -> None:
     louder = model(tokens[:, :-1])  # the last norm keeps the logits small
     assert louder.std() < 2 * logits.std()
 
-    # A table for tokens and one for places, a block, a norm, a head.
-    count = count_parameters(model)
-    print(f"parameters: {count:,}")
-    block = 12 * 64**2 + 13 * 64
-    assert count == 90 * 64 + 16 * 64 + block + 2 * 64 + 64 * 90 + 90
     with caught(IndexError, "index out of range in self"):
         model(tokens)
     model(tokens[:, -model.context :])  # right: the last 16 of the 17 tokens
@@ -1743,8 +1762,10 @@ def temperature_makes_sampling_bold_or_careful(device: torch.device) -> None:
     # Near 0 it is the likeliest token after the last position.
     torch.manual_seed(0)
     model = LanguageModel(tokens=50, context=4, width=8).to(device)
-    sure = write(model, start[:1], 4, temperature=1e-5, seed=0)
-    assert torch.equal(sure[0, 1:], model(sure[:, :4])[0].argmax(dim=1))
+    sure = write(model, start[:1], 5, temperature=1e-5, seed=0)
+    assert torch.equal(sure[0, 1:5], model(sure[:, :4])[0].argmax(dim=1))
+    assert sure[0, 5] == model(sure[:, 1:5])[0, 3].argmax()  # the last 4
+    assert not model.training
 
 
 # %%
@@ -1777,8 +1798,9 @@ def train_language_model(
 
 
 def text_loss(model: nn.Module, tokens: Tensor) -> float:
-    """Return the mean loss on the first 100 windows of `tokens`."""
-    windows = tokens[: 100 * (model.context + 1)].view(100, -1)
+    """Return the mean loss on the first 100 windows of `tokens`, or on all."""
+    size = model.context + 1
+    windows = tokens.unfold(0, size, size)[:100]  # (windows, size)
     targets = windows[:, 1:].flatten()
     model.eval()
     with torch.no_grad():
@@ -1817,7 +1839,9 @@ def language_model_learns_to_write(
     start = time.perf_counter()
     train_language_model(model, training, steps, lr=0.02, amp=amp)
     seconds = time.perf_counter() - start
+    assert model.training
     after = text_loss(model, held_out)
+    assert not model.training
     print(f"held-out loss after {steps} steps {after:.2f}; {seconds:.0f} s")
     assert after < loss_below < entropy
     prompt = encode("The ", vocabulary)[None].to(device)
@@ -1901,6 +1925,7 @@ def torchvision_model_gets_a_new_fc(device: torch.device) -> None:
     logits = model(x)
     print("image (3, 300, 400) ->", tuple(x.shape), end="")
     print(" -> logits", tuple(logits.shape))
+    assert not model.training
     assert x.shape == (1, 3, 224, 224)
     assert_close(x[0, 0, 0, 0].item(), (0.5 - 0.485) / 0.229, rtol=1e-4, atol=0)
     assert logits.shape == (1, 3)
@@ -1995,7 +2020,9 @@ def lora_trains_a_small_correction(device: torch.device) -> None:
 
     # In use it costs nothing: the correction is added to the weight.
     corrected = model(x)
-    model[0] = model[0].merged()
+    merged = model[0].merged()
+    assert torch.equal(model(x), corrected)  # it is a copy
+    model[0] = merged
     print("merged:", model[0])
     assert_close(model(x), corrected, rtol=1e-3, atol=1e-3)
     bare = LoRALinear(nn.Linear(3, 1, bias=False).bfloat16(), rank=2)

@@ -30,6 +30,11 @@ BREAKINGS = [
         "self.weight.T - self",
     ),
     ("linear_is_a_weighted_sum", "limit = in_features**-0.5", "limit = 9.0"),
+    (
+        "linear_is_a_weighted_sum",
+        "torch.empty(out_features).uniform_(-limit, limit)",
+        "torch.zeros(out_features)",
+    ),
     ("sequential_feeds_each_layer_to_the_next", "in twice:", "in set(twice):"),
     (
         "sequential_feeds_each_layer_to_the_next",
@@ -105,10 +110,10 @@ BREAKINGS = [
         "logits.softmax(dim=1)",
         "logits.sigmoid()",
     ),
-    ("activations_bend_a_straight_line", "where(x < 0, 0.0, x)", "abs(x)"),
+    ("activations_bend_a_straight_line", "where(x <= 0, 0.0, x)", "abs(x)"),
     (
         "activations_bend_a_straight_line",
-        "torch.where(x < 0, 0.0, x)",
+        "torch.where(x <= 0, 0.0, x)",
         "torch.where(x > 0, x, 0.0)",
     ),
     (
@@ -181,6 +186,16 @@ BREAKINGS = [
         "y = layer.eval()(one)",
         "y = layer.eval()(0 * one)",
     ),
+    (
+        "batch_norm_uses_running_statistics_in_eval_mode",
+        "self.weight / (v",
+        "1 / (v",
+    ),
+    (
+        "batch_norm_uses_running_statistics_in_eval_mode",
+        " + self.bias[:, None, None]\n",
+        "\n",
+    ),
     ("layer_norm_normalizes_each_sample", "x - x.mean(-1, keepdim=True)", "x"),
     ("layer_norm_normalizes_each_sample", "torch.finfo(x.dtype).eps", "1e-5"),
     (
@@ -224,6 +239,11 @@ BREAKINGS = [
     ),
     (
         "receptive_field_grows_with_kernel_and_stride",
+        "        nn.init.ones_(layer.weight)",
+        "        layer",
+    ),
+    (
+        "receptive_field_grows_with_kernel_and_stride",
         "dilation=2",
         "dilation=1",
     ),
@@ -236,6 +256,21 @@ BREAKINGS = [
     ("residual_block_projects_its_shortcut", "(y + self", "(y - self"),
     (
         "residual_block_projects_its_shortcut",
+        "Conv2d(outputs, outputs, 3, padding=1, bias",
+        "Conv2d(outputs, outputs, 1, bias",
+    ),
+    (
+        "residual_block_projects_its_shortcut",
+        "self.bn2(self.conv2(y))",
+        "self.bn2(y)",
+    ),
+    (
+        "residual_block_projects_its_shortcut",
+        "self.bn1(self.conv1(x)).relu()",
+        "self.bn1(self.conv1(x))",
+    ),
+    (
+        "residual_block_projects_its_shortcut",
         "if stride > 1 or inputs",
         "if inputs",
         "RuntimeError",
@@ -246,6 +281,7 @@ BREAKINGS = [
         "nn.init.ones_(same.bn2.weight)",
     ),
     ("a_trained_cnn_shows_its_feature_maps", "        optimizer.step()\n", ""),
+    ("a_trained_cnn_shows_its_feature_maps", "    model.eval()\n", ""),
     (
         "a_trained_cnn_shows_its_feature_maps",
         "        optimizer.zero_grad()\n",
@@ -369,6 +405,7 @@ BREAKINGS = [
         "(len(tokens) - context, ",
         "(len(tokens) - context - 1, ",
     ),
+    ("characters_become_numbers_and_windows", '" ".join(text.split())', "text"),
     (
         "language_model_starts_at_the_log_of_its_vocabulary",
         "self.norm(self.blocks(x))",
@@ -404,6 +441,14 @@ BREAKINGS = [
         "manual_seed(seed)",
         "manual_seed(0)",
     ),
+    (
+        "temperature_makes_sampling_bold_or_careful",
+        "tokens[:, -model.context :]",
+        "tokens[:, : model.context]",
+    ),
+    ("temperature_makes_sampling_bold_or_careful", "    model.eval()\n", ""),
+    ("language_model_learns_to_write", "    model.train()\n", ""),
+    ("language_model_learns_to_write", "    model.eval()\n", ""),
     ("language_model_learns_to_write", "        schedule.step()\n", ""),
     ("language_model_learns_to_write", "        optimizer.zero_grad()\n", ""),
     ("language_model_learns_to_write", "scaler.step(optimizer)", "scaler"),
@@ -430,6 +475,11 @@ BREAKINGS = [
         "x = image",
         "AssertionError",
     ),
+    (
+        "torchvision_model_gets_a_new_fc",
+        "model.to(device).eval()",
+        "model.to(device)",
+    ),
     ("parameter_groups_have_their_own_rate", '"lr": 0.001', '"lr": 0.01'),
     ("parameter_groups_have_their_own_rate", '["lr"] = 0.05', '["lr"]'),
     ("parameter_groups_have_their_own_rate", "    optimizer.step()\n", ""),
@@ -439,6 +489,11 @@ BREAKINGS = [
         "-self.up.detach() @",
     ),
     ("lora_trains_a_small_correction", "weight.new_zeros(", "weight.new_ones("),
+    (
+        "lora_trains_a_small_correction",
+        "copy.deepcopy(self.layer)",
+        "self.layer",
+    ),
     (
         "lora_trains_a_small_correction",
         "    model.requires_grad_(False)",
