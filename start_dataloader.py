@@ -360,7 +360,7 @@ def a_stratified_split_keeps_the_class_proportions() -> None:
     smile = torch.arange(120) % 10 == 0
     at_random = []
     stratified = []
-    for seed in range(10):
+    for seed in range(100):
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(120, generator=generator)
         at_random.append(smile[order[:30]].sum().item())
@@ -373,13 +373,13 @@ def a_stratified_split_keeps_the_class_proportions() -> None:
 
     other = draw_of_each_class(smile, 0.25, generator)
     assert not torch.equal(other, held_out)  # another draw, other samples
-    print("smiles among 30 held out, for ten seeds")
-    print("at random: ", at_random)
-    print("stratified:", stratified)
-    assert stratified == [3] * 10
+    print("smiles among 30 held out, for a hundred seeds")
+    print("at random: ", min(at_random), "to", max(at_random))
+    print("stratified:", min(stratified), "to", max(stratified))
+    assert stratified == [3] * 100
     assert min(at_random) <= 1
-    assert max(at_random) >= 5
-    assert abs(sum(at_random) / 10 - 3) < 1
+    assert max(at_random) >= 6
+    assert abs(sum(at_random) / 100 - 3) < 0.5
 
 
 # %%
@@ -500,9 +500,10 @@ def exif_transpose_turns_a_photograph_upright() -> None:
         picture.save(path, exif=exif)
         raw = Image.open(path).convert("RGB")
         upright = read_image(path)
-    print("Image.open(path):", raw.size, "red at (0, 0):", raw.getpixel((0, 0)))
-    print("read_image(path):", upright.size, "red at (1, 0):", end=" ")
-    print(upright.getpixel((1, 0)))
+    print("Image.open:", raw.size, "red at (0, 0):", raw.getpixel((0, 0)))
+    print(
+        "read_image:", upright.size, "red at (1, 0):", upright.getpixel((1, 0))
+    )
     assert raw.size == (3, 2)
     assert raw.getpixel((0, 0)) == (255, 0, 0)
     assert upright.size == (2, 3)
@@ -959,6 +960,8 @@ def a_folder_of_texts_gives_text_and_label() -> None:
             dataset[0]
         Path(folder, "bad", "1.txt").write_text("Fine.")  # right: UTF-8
         assert dataset[0] == ("Fine.", 0)
+        ours = TextFolder(folder, classes=["good", "bad"])  # of the training
+        assert ours[0] == ("Fine.", 1)
     print("classes:", dataset.classes)
     print("texts:  ", texts)
     print("targets:", targets)
@@ -1120,24 +1123,24 @@ def a_batch_sampler_of_similar_lengths_saves_padding() -> None:
     as_they_come = DataLoader(texts, batch_size=32, collate_fn=pad_sequence)
     similar = DataLoader(texts, batch_sampler=sampler, collate_fn=pad_sequence)
 
-    padding = 0
+    words = sum(lengths)
+    size = 0
     for batch in as_they_come:  # (longest, batch)
-        padding += (batch == 0).sum().item()
-    similar_padding = 0
+        size += batch.numel()
+    similar_size = 0
     for batch in similar:
-        similar_padding += (batch == 0).sum().item()
-    print("words in all texts:      ", sum(lengths))
-    print("padding, as they come:   ", padding)
-    print("padding, similar lengths:", similar_padding)
-    assert 0.8 < padding / sum(lengths) < 1.1  # (97 - 50) / 50 = 0.94
-    assert 0 < similar_padding < 0.05 * padding
+        similar_size += batch.numel()
+    print("words in all texts:      ", words)
+    print("padding, as they come:   ", size - words)
+    print("padding, similar lengths:", similar_size - words)
+    assert 1.8 < size / words < 2.1  # 97 / 50 = 1.94
+    assert words < similar_size < 1.1 * words
 
     first = list(sampler)
     second = list(sampler)
     assert len(first) == len(similar) == 32
     assert sorted(sum(first, [])) == list(range(1000))  # each text once
     assert first != second  # another order in each epoch
-    assert sorted(first) == sorted(second)
 
 
 # %%
@@ -1521,6 +1524,8 @@ def a_folder_of_recordings_is_padded_with_silence() -> None:
         dataset = SoundFolder(folder, rate=8000)
         loader = DataLoader(dataset, batch_size=3, collate_fn=pad_sounds)
         waveforms, lengths, classes = next(iter(loader))
+        ours = SoundFolder(folder, rate=8000, classes=["dog", "cat"])
+        assert ours[0][1] == 1  # cat/c.wav
     print("cat/c.wav 100 at 4,000; dog/a.wav 400 at 16,000, stereo;", end="")
     print(" dog/b.WAV 300 at 8,000")
     print("lengths at 8,000:", lengths.tolist(), " classes:", classes.tolist())

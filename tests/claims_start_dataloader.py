@@ -234,6 +234,11 @@ BREAKINGS = [
     ),
     (
         "a_folder_of_texts_gives_text_and_label",
+        "classes or sorted(names)",
+        "sorted(names)",
+    ),
+    (
+        "a_folder_of_texts_gives_text_and_label",
         "sorted(names)",
         "sorted(names)[::-1]",
     ),
