@@ -84,6 +84,11 @@ BREAKINGS = [
     ),
     (
         "a_stratified_split_keeps_the_class_proportions",
+        "torch.randperm(len(members), generator=generator)",
+        "torch.arange(len(members))",
+    ),
+    (
+        "a_stratified_split_keeps_the_class_proportions",
         "at_random.append(smile[order[:30]].sum().item())",
         "at_random.append(3)",
     ),
@@ -100,8 +105,15 @@ BREAKINGS = [
     # Images of your own
     (
         "image_folder_takes_the_class_from_the_folder",
-        '"dog/rex.png"',
-        '"cat/rex.png"',
+        '"dog", "rex.png"',
+        '"cat", "rex.png"',
+        "FileNotFoundError",
+    ),
+    (
+        "image_folder_takes_the_class_from_the_folder",
+        "[resize, ",
+        "[",
+        "RuntimeError",
     ),
     (
         "image_folder_takes_the_class_from_the_folder",
@@ -116,8 +128,8 @@ BREAKINGS = [
     ("exif_transpose_turns_a_photograph_upright", "= 6  # the", "= 8  # the"),
     (
         "alpha_is_pasted_on_white",
-        "on_white = list(read_image(path)",
-        "on_white = list(Image.open(path)",
+        "on_white = np.array(read_image(path))",
+        "on_white = np.array(Image.open(path).convert('RGB'))",
     ),
     ("alpha_is_pasted_on_white", "Image.open(path)", "read_image(path)"),
     (
@@ -128,7 +140,7 @@ BREAKINGS = [
     ("sixteen_bits_are_stretched_to_eight", "// 256", "/ 256"),
     (
         "a_csv_of_labels_and_a_folder_are_a_dataset",
-        "[number[label] for label in labels]",
+        "[numbers[label] for label in labels]",
         "[0 for label in labels]",
     ),
     (
@@ -146,6 +158,11 @@ BREAKINGS = [
         "image_list_is_read_once_before_training",
         "readable.append(index)",
         "readable.append(0)",
+    ),
+    (
+        "image_list_is_read_once_before_training",
+        ".size] += 1",
+        ".size] = 1",
     ),
     (
         "image_list_is_read_once_before_training",
@@ -214,6 +231,11 @@ BREAKINGS = [
         "normalize_test_data_by_the_training_statistics",
         "classes.index(cell)",
         "1 - classes.index(cell)",
+    ),
+    (
+        "a_folder_of_texts_gives_text_and_label",
+        "classes or sorted(names)",
+        "sorted(names)",
     ),
     (
         "a_folder_of_texts_gives_text_and_label",
@@ -353,6 +375,11 @@ BREAKINGS = [
     ),
     (
         "a_folder_of_recordings_is_padded_with_silence",
+        "samples.mean(dim=1)",
+        "samples[:, 0]",
+    ),
+    (
+        "a_folder_of_recordings_is_padded_with_silence",
         "pad_sequence(sounds, batch_first=True)",
         "pad_sequence(sounds, batch_first=True, padding_value=0.5)",
     ),
@@ -374,8 +401,8 @@ BREAKINGS = [
     ),
     (
         "a_generator_seeds_torch_and_numpy_in_every_worker",
-        "        generator=generator,\n",
-        "",
+        "Draws(), generator=generator, **options)\n    first",
+        "Draws(), **options)\n    first",
     ),
     (
         "a_generator_seeds_torch_and_numpy_in_every_worker",
@@ -386,6 +413,16 @@ BREAKINGS = [
         "a_generator_seeds_torch_and_numpy_in_every_worker",
         "    second = torch.cat(list(loader))\n",
         "    second = first\n",
+    ),
+    (
+        "a_generator_seeds_torch_and_numpy_in_every_worker",
+        "default_rng(worker.seed)",
+        "default_rng(worker_id)",
+    ),
+    (
+        "a_generator_seeds_torch_and_numpy_in_every_worker",
+        "default_rng(worker.seed)",
+        "default_rng()",
     ),
     (
         "an_error_in_a_worker_comes_with_its_traceback",
@@ -414,18 +451,33 @@ BREAKINGS = [
     ),
     (
         "num_workers_is_found_by_timing_real_decoding",
+        "self.paths[index]",
+        "self.paths[0]",
+    ),
+    (
+        "num_workers_is_found_by_timing_real_decoding",
         "num_workers=workers,",
         "num_workers=min(workers, 1),",
     ),
     (
         "getitems_loads_a_batch_in_one_piece",
-        "self.images.index_select(0, which), self.labels[which]",
-        "self.images[:len(which)], self.labels[which]",
+        "images.index_select(0, which), labels[which]",
+        "images[:len(which)], labels[which]",
     ),
     (
         "getitems_loads_a_batch_in_one_piece",
-        "WholeBatches(pixels[:, None] / 255,",
-        "WholeBatches(pixels[:, None] / 256,",
+        "made = pixels[:, None] / 255",
+        "made = pixels[:, None] / 256",
+    ),
+    (
+        "getitems_loads_a_batch_in_one_piece",
+        "DataLoader(whole, batch_size=250, collate_fn=as_it_is)",
+        "DataLoader(TensorDataset(made, labels), batch_size=250)",
+    ),
+    (
+        "getitems_loads_a_batch_in_one_piece",
+        "labels[which]",
+        "labels[: len(which)]",
     ),
     (
         "pin_memory_lets_a_copy_run_beside_the_work",
@@ -536,6 +588,11 @@ BREAKINGS = [
         "mistakes_with_padding_and_batch_first",
         "(values * mask).sum(dim=1) / lengths",
         "values.mean(dim=1)",
+    ),
+    (
+        "mistakes_with_padding_and_batch_first",
+        "torch.arange(4) < ",
+        "torch.arange(4) <= ",
     ),
     ("mistakes_with_padding_and_batch_first", ", batch_first=True)", ")"),
 ]
