@@ -2527,7 +2527,8 @@ def read_rows(path: Path) -> Iterator[list[str]]:
     """Yield the rows of a CSV file, without empty ones and outer spaces.
 
     The separator is the one of `,` `;` and tab that its first line has most
-    of. Raises `ValueError` with the path for what is no such file.
+    of, without quotes and decimal commas. Raises `ValueError` with the path
+    for what is no such file.
     """
     try:
         # Spreadsheets begin a file with a mark, which utf-8-sig takes off.
@@ -2535,12 +2536,16 @@ def read_rows(path: Path) -> Iterator[list[str]]:
             first_line = next(filter(str.strip, file), "")
             if "\0" in first_line:  # UTF-16, or no text at all
                 raise UnicodeError
-            separator = max(",;\t", key=first_line.count)
+            line = re.sub(r'"[^"]*"', "", first_line)
+            no_decimals = re.sub(r"\d,\d", "", line)
+            if "," not in no_decimals:  # as in 1,5;2,5
+                line = no_decimals
+            separator = max(",;\t", key=line.count)
             file.seek(0)
             form = {"delimiter": separator, "skipinitialspace": True}
             for row in csv.reader(file, **form):
                 cells = [cell.strip() for cell in row]
-                if any(cells):
+                if any(cells) and cells[0] != "sep=":  # a line for Excel
                     yield cells
     except UnicodeError:
         text = "not UTF-8 text, or an Excel workbook: save it as CSV UTF-8"
@@ -2636,10 +2641,16 @@ def tell_classes(labels: list[str], classes: list[str]) -> None:
     elif most >= 10 * fewest:
         text = f"unequal, {fewest:,} to {most:,} samples: see"
         tell("", f"{text} weighted_random_sampler_balances_classes")
-    same = collections.Counter(name.casefold() for name in classes)
+    same = collections.Counter(plain_name(n.casefold()) for n in classes)
     name, count = same.most_common(1)[0]
     if count > 1:
-        tell("", f"{name!r}: {count} classes that differ in capitals alone")
+        text = "classes that differ in capitals or encoding alone"
+        tell("", f"{name!r}: {count} {text}")
+    missing = list(filter(is_missing, classes))
+    if missing:
+        tell("", f"{some_of(missing)}: a class, or a missing label?")
+    if 2 * sum(map(has_comma, classes)) > len(classes):
+        tell("", "a number is written 1.5, not 1,5, and 1000, not 1,000")
 
 
 def tell_repeats(
@@ -2673,7 +2684,7 @@ def tell_repeats(
 
 def tell_numbers(name: str, values: Tensor, column: str = "") -> None:
     """Print the range, mean and standard deviation of numbers."""
-    limits = f"{values.min():g}..{values.max():g}"
+    limits = f"{values.min():.10g}..{values.max():.10g}"
     mean, std = values.mean(), values.std(correction=0)
     tell(name, f"{column}{limits}, mean {mean:.4g}, std {std:.4g}")
 
@@ -2683,7 +2694,7 @@ def tell_labels(
 ) -> None:
     """Print what labels there are: classes, or amounts, such as prices."""
     if classes is None:
-        values = torch.tensor([float(label) for label in labels])
+        values = torch.tensor([float(y) for y in labels], dtype=torch.double)
         tell_numbers("labels", values)
         count = len(values.unique())
         tell("", f"numbers, {count:,} different ones: a regression")
@@ -2697,8 +2708,10 @@ def tell_batch(names: list[str], batch: list[Tensor]) -> None:
     """Print what the first batch of a loader holds."""
     for name, part in zip(names, batch, strict=True):
         kind = str(part.dtype).removeprefix("torch.")
-        limits = f"{part.min().item():.4g}..{part.max().item():.4g}"
-        tell("batch", f"{name} {tuple(part.shape)} {kind}, {limits}")
+        text = f"{name} {tuple(part.shape)} {kind}"
+        if part.numel():  # else of empty texts
+            text += f", {part.min().item():.6g}..{part.max().item():.6g}"
+        tell("batch", text)
 
 
 def nine_panels(count: int) -> tuple[Figure, list]:
@@ -2710,23 +2723,43 @@ def nine_panels(count: int) -> tuple[Figure, list]:
     return figure, list(zip(places.tolist(), panels.flat, strict=False))
 
 
+def title_of(label: str, path: Path) -> str:
+    """Return what stands above a sample in a figure."""
+    return f"{printable(label)[:28]}\n{printable(path.name)[:28]}"
+
+
 # Files in a folder for each class.
 def is_hidden(name: str) -> bool:
     """Return whether a system put the file there: .DS_Store, Thumbs.db ..."""
-    systems = ("thumbs.db", "desktop.ini", "__macosx")
-    return name.startswith(".") or name.lower() in systems
+    systems = "thumbs.db desktop.ini _ds_store __macosx @eadir lost+found"
+    return name.startswith(".") or name.lower() in systems.split()
+
+
+def cannot_list(error: OSError) -> NoReturn:
+    """End in a line that says which folder cannot be listed, and why."""
+    stop(f"{error.filename}: {error.strerror}")
+
+
+def leads_back(path: Path) -> bool:
+    """Return whether a folder is a link to one that it stands in."""
+    if not path.is_symlink():
+        return False
+    return path.resolve() in [parent.resolve() for parent in path.parents]
 
 
 def files_in(flag: str, folder: Path) -> tuple[list[Path], int]:
     """Return all files below a folder, and how many more are hidden."""
     if os.path.isfile(folder):
-        stop(f"{flag} {folder}: a file, not a folder; unpack it")
+        stop(f"{flag} {folder}: a file, not a folder (unpack an archive)")
     if not os.path.isdir(folder):
         stop(f"{flag} {folder}: there is no such folder")
     paths = []
     hidden = 0
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
+    for place, folders, names in os.walk(
+        folder, onerror=cannot_list, followlinks=True
+    ):
+        folders[:] = [n for n in sorted(folders) if not is_hidden(n)]
+        folders[:] = [n for n in folders if not leads_back(Path(place, n))]
         for name in sorted(names):
             if is_hidden(name):
                 hidden += 1
@@ -2737,23 +2770,34 @@ def files_in(flag: str, folder: Path) -> tuple[list[Path], int]:
     return paths, hidden
 
 
+def is_part(name: str) -> bool:
+    """Return whether a folder has this name for a part of a data set."""
+    parts = "train|training|test|testing|val|valid|validation"
+    form = rf"(seg_)?({parts})([_-]?(set|data|images|imgs))?\d*"
+    return re.fullmatch(form, name.casefold()) is not None
+
+
 def need_classes(
     flag: str, folder: Path, classes: list[str], found: list[Path]
 ) -> None:
     """End in a line that says what would be right, if these are no classes."""
-    depths = {len(path.relative_to(folder).parts) for path in found}
-    if depths == {1}:
+    depths = [len(path.relative_to(folder).parts) for path in found]
+    if max(depths) == 1:
         text = "there is no folder for each class in it; right would be"
         text += f" {folder / 'CLASS' / found[0].name}, or the folder above"
         if flag == "--images":
             text += ", or a table of labels: --labels CSV"
         stop(f"{flag} {folder}: {text}")
-    parts = {"train", "test", "val", "valid", "validation", "training"}
-    no_class = len(classes) == 1 or parts.issuperset(map(str.lower, classes))
-    if no_class and 2 not in depths:  # no file right below
-        text = f"classes are deeper, in {' and '.join(classes[:3])}"
-        right = f"give one alone: {flag} {folder / classes[0]}"
-        stop(f"{flag} {folder}: {text}; {right}")
+    parts = [name for name in classes if is_part(name)]
+    parts.sort(key=lambda name: "train" not in name.lower())  # that first
+    right = "give one alone:"
+    if len(parts) > 1:
+        text = f"{some_of(parts, 3)} are parts of a data set, no classes"
+        stop(f"{flag} {folder}: {text}; {right} {flag} {folder / parts[0]}")
+    deeper = [depth for depth in depths if depth > 2]
+    if len(classes) == 1 and len(deeper) > depths.count(2):
+        text = f"classes are deeper, in {classes[0]}"
+        stop(f"{flag} {folder}: {text}; {right} {flag} {folder / classes[0]}")
 
 
 def files_of_classes(
@@ -2812,6 +2856,8 @@ def what_it_is(path: Path) -> str:
         b"\xff\xf3": "MP3, see README.md",
         b"oggs": "Ogg, see README.md",
         b"flac": "FLAC, see README.md",
+        b"\xff\xfe": "UTF-16: save it as UTF-8",
+        b"\xfe\xff": "UTF-16: save it as UTF-8",
     }
     try:
         with open(path, "rb") as file:
@@ -2820,8 +2866,10 @@ def what_it_is(path: Path) -> str:
         return ""
     if not head:
         return " (it is empty)"
-    if head[4:11] in (b"ftyphei", b"ftypmif", b"ftyphev"):
-        return " (it is HEIC: save it as JPEG)"
+    if head[4:11] in (b"ftyphei", b"ftypmif", b"ftyphev", b"ftypavi"):
+        return " (it is HEIC or AVIF: save it as JPEG)"
+    if head[8:16] == b"WAVEfmt " and head[20:21] not in b"\1\3\xfe":
+        return " (it is compressed, see README.md)"
     if head[4:8] == b"ftyp":
         return " (it is MP4 or M4A)"
     for beginning, name in beginnings.items():
@@ -2886,6 +2934,7 @@ class ImageNotes:
             "CMYK": "CMYK to RGB",
         }
         with Image.open(path) as file:
+            sixteen = ";16" in str(file.tile)  # how the file stores a pixel
             kind = words.get(file.mode, file.mode)
             if file.mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
                 kind = "alpha on white"
@@ -2894,6 +2943,8 @@ class ImageNotes:
                 values = np.array(file, dtype=np.float64)
                 values = np.nan_to_num(values, posinf=0, neginf=0)
                 self.spans += [values.min(), values.max()]
+            elif sixteen:
+                kind = "of 16 bits a colour, their upper 8 are taken"
             self.kinds[kind] += 1
             if file.getexif().get(0x0112, 1) != 1:
                 self.kinds["turned upright by EXIF"] += 1
@@ -2938,11 +2989,13 @@ def look_at_images(
     else:
         table = table.absolute()
         samples, faults = files_of_table(folder, table, label_column)
-    classes = in_order(label for _, label in samples)
+    wanted = [label for _, label in samples]
+    amounts = table is not None and are_amounts(wanted)
+    classes = in_order(wanted)
     found = ImageNotes()
     paths, labels = readable("--images", folder, samples, found.look, faults)
     dataset = ImageList(folder, paths, labels, classes)
-    if table and are_amounts(labels):
+    if amounts:
         dataset.targets = [float(label) for label in labels]  # no classes
         classes = None
     tell_labels(labels, classes, in_table=table is not None)
@@ -2959,8 +3012,7 @@ def show_images(
     for index, panel in chosen:
         image, _ = dataset[index]
         panel.imshow(image)
-        name = dataset.paths[index].name
-        panel.set_title(f"{labels[index][:28]}\n{name[:28]}")
+        panel.set_title(title_of(labels[index], dataset.paths[index]))
     width, height = image.size
     if not one_size:
         width, height = 64, 64
@@ -2988,7 +3040,8 @@ def rows_of(flag: str, path: Path) -> Iterator[list[str]]:
         stop(f"{flag} {path}: there is no row in it")
     if widest == 1:
         text = f"one column alone, row 1 is {first[0][:60]!r}; columns are"
-        stop(f"{flag} {path}: {text} separated by commas, semicolons or tabs")
+        text += " separated by commas, semicolons or tabs"
+        stop(f"{flag} {path}: {text}{what_it_is(path)}")
 
 
 def column_names(rows: list[list[str]], header: bool) -> list[str]:
@@ -3041,11 +3094,15 @@ class FileNames:
     def __init__(self, folder: Path, paths: list[Path]):
         self.known = {}  # names with the folders
         self.short = {}  # names without, if one file alone has it
+        # Of a1.json beside a1.png the image is meant by a1.
+        endings = Image.registered_extensions()
+        paths = sorted(paths, key=lambda p: p.suffix.lower() not in endings)
         names = collections.Counter(path.name for path in paths)
-        stems = collections.Counter(path.stem for path in paths)
+        stems = {path.with_suffix("") for path in paths}
+        stems = collections.Counter(stem.name for stem in stems)
         for path in paths:
             if stems[path.stem] == 1:
-                self.short[plain_name(path.stem)] = path
+                self.short.setdefault(plain_name(path.stem), path)
             stem = path.relative_to(folder).with_suffix("")
             self.known.setdefault(plain_name(stem), path)
         for path in paths:  # what has its ending is meant first
@@ -3146,18 +3203,27 @@ def files_of_table(
     extra = sorted(set(found) - listed_files)
     if extra:
         tell_some("not listed", [str(path) for path in extra])
+    if are_amounts([label for _, label in samples]):
+        for path, label in samples:
+            if math.isnan(number_of(label)):
+                faults.append(f"{table}: {path}: {label!r} is no number")
+        samples = [s for s in samples if not math.isnan(number_of(s[1]))]
     return samples, faults
 
 
 def are_amounts(labels: list[str]) -> bool:
-    """Return whether labels are numbers, but no numbered classes."""
-    values = {number_of(label) for label in labels}
-    if any(value != value // 1 for value in values):  # a fraction, or nan
-        return not any(map(math.isnan, values))
+    """Return whether most labels are numbers, but no numbered classes."""
+    numbers = [number_of(label) for label in labels]
+    numbers = [value for value in numbers if not math.isnan(value)]
+    values = set(numbers)
+    if not values or 2 * len(numbers) < len(labels):
+        return False
+    if any(value % 1 for value in values):  # a fraction
+        return True
     count = len(values)
-    few = count <= 20 and 2 * count <= len(labels)
+    few = count <= 20 and 2 * count <= len(numbers)
     no_gaps = max(values) - min(values) + 1 == count
-    many_each = no_gaps and 5 * count <= len(labels)
+    many_each = no_gaps and 5 * count <= len(numbers)
     return not (few or many_each or values <= {0, 1})
 
 
@@ -3192,7 +3258,7 @@ class SoundNotes:
         if low == high:
             self.silent.append(str(path))
         # Several samples at the limit: the recording was too loud.
-        if (samples.abs() >= 0.999).sum() > 3:
+        if (samples.abs() >= 0.999).sum() > 3 and max(-low, high) <= 1:
             self.clipped.append(str(path))
 
     def tell(self, rate: int) -> None:
@@ -3221,7 +3287,7 @@ def look_at_sounds(folder: Path, figures: Path) -> None:
     """Print a report on WAV files in a folder for each class."""
     folder = folder.absolute()
     samples = files_of_classes("--sounds", folder, ".wav")
-    classes = sorted({label for _, label in samples})
+    classes = in_order(label for _, label in samples)
     found = SoundNotes()
     paths, labels = readable("--sounds", folder, samples, found.look, [])
     tell_classes(labels, classes)
@@ -3239,8 +3305,9 @@ def look_at_sounds(folder: Path, figures: Path) -> None:
         seconds = torch.arange(len(waveform)) / rate
         panel.axis("on")
         panel.plot(seconds.tolist(), waveform.tolist(), linewidth=0.5)
-        panel.set(ylim=(-1, 1), xlabel="seconds")
-        panel.set_title(f"{labels[index][:28]}\n{paths[index].name[:28]}")
+        peak = max(1, waveform.abs().max().item())
+        panel.set(ylim=(-peak, peak), xlabel="seconds")
+        panel.set_title(title_of(labels[index], paths[index]))
     save_figure(figure, "dataloader_own_sounds", figures)
 
 
@@ -3249,7 +3316,7 @@ def look_at_texts(folder: Path, figures: Path) -> None:
     """Print a report on UTF-8 texts in a folder for each class."""
     folder = folder.absolute()
     samples = files_of_classes("--texts", folder, ".txt")
-    classes = sorted({label for _, label in samples})
+    classes = in_order(label for _, label in samples)
     paths, labels = readable("--texts", folder, samples, read_utf8, [])
     texts = [read_utf8(path) for path in paths]
     marks = sum(p.read_bytes().startswith(b"\xef\xbb\xbf") for p in paths)
@@ -3266,9 +3333,11 @@ def look_at_texts(folder: Path, figures: Path) -> None:
     tell_batch(["words", "lengths", "classes"], next(iter(loader)))
     figure, chosen = nine_panels(len(texts))
     for index, panel in chosen:
-        panel.set_title(f"{labels[index][:28]}\n{paths[index].name[:28]}")
-        begin = textwrap.fill(texts[index][:240], 34)
-        panel.text(0, 0.95, begin, fontsize=8, va="top")
+        panel.set_title(title_of(labels[index], paths[index]))
+        begin = texts[index][:240]
+        width = 20 if max(begin, default="") > "\u2e80" else 34  # Chinese
+        begin = textwrap.fill(begin, width)
+        panel.text(0, 0.95, begin, fontsize=8, va="top", in_layout=False)
     save_figure(figure, "dataloader_own_texts", figures)
 
 
@@ -3308,17 +3377,28 @@ def number_of(cell: str) -> float:
         value = float(cell)
     except ValueError:
         return math.nan
-    return value if math.isfinite(value) else math.nan
+    # To Python 2024_01_31 is a number.
+    return value if math.isfinite(value) and "_" not in cell else math.nan
+
+
+def is_missing(cell: str) -> bool:
+    """Return whether a cell says that nothing is known."""
+    return cell.lower() in ("", "?", "-", "na", "n/a", "nan", "null")
+
+
+def has_comma(cell: str) -> bool:
+    """Return whether a cell is a number such as 1,5 or 1,234.50."""
+    return re.fullmatch(r"[-+$]*\d+(,\d+)+(\.\d+)?", cell) is not None
 
 
 def numbers_of(row: list[str]) -> np.ndarray:
-    """Return the numbers in a row as float32; nan as in `number_of`."""
-    try:
-        values = np.array(row, dtype=np.float32)  # fast
-    except ValueError:
-        values = np.array([number_of(cell) for cell in row], np.float32)
-    values[np.isinf(values)] = np.nan
-    return values
+    """Return the numbers in a row; nan as in `number_of`."""
+    if "_" not in "".join(row):
+        with contextlib.suppress(ValueError):
+            values = np.array(row, dtype=np.float64)  # fast
+            values[np.isinf(values)] = np.nan
+            return values
+    return np.array([number_of(cell) for cell in row])
 
 
 def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
@@ -3328,6 +3408,8 @@ def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
         return True
     if any(names_labels(cell) for cell in first):
         return True
+    rows = [[cell.replace(",", ".") for cell in row] for row in rows]
+    first = rows[0]  # where 1,5 would be a number as well
     if len(rows) == 1:
         return all(math.isnan(number_of(cell)) for cell in first)
     values = []  # in row 1, where at least half of what is below are numbers
@@ -3345,10 +3427,11 @@ def table_has_header(rows: list[list[str]], label_column: str | None) -> bool:
 
 
 class TableNotes:
-    """The rows of a table: numbers as float32, other cells as texts.
+    """The rows of a table: numbers as float64, other cells as texts.
 
     A row is read, kept as an array, and its texts are dropped: so 60,000 rows
-    of 785 columns take 200 MB, not 4 GB.
+    of 785 columns take 400 MB, not 4 GB. As float32 it would be half, but a
+    date such as 20240131 has more digits than that keeps.
     """
 
     def __init__(self, columns: list[str], label: int | None):
@@ -3382,16 +3465,13 @@ class TableNotes:
 
     def number_columns(self) -> list[int]:
         """Return the columns of x: at least half of their cells are numbers."""
-        texts = collections.Counter(column for _, column in self.texts)
         counts = (~np.isnan(self.values)).sum(axis=0)
-        found = np.flatnonzero(counts)
-        found = [n for n in found if counts[n] >= texts[n]]
+        found = np.flatnonzero(2 * counts >= len(self.values))
         return [n for n in found if n != self.label]
 
     def find_classes(self) -> None:
         """Number the labels, if they are words or numbered classes."""
-        amounts = [y for y in self.labels if not math.isnan(number_of(y))]
-        if 2 * len(amounts) >= len(self.labels) and are_amounts(amounts):
+        if are_amounts(self.labels):
             return
         self.classes = in_order(label for label in self.labels if label)
         numbers = {label: n for n, label in enumerate(self.classes)}
@@ -3414,13 +3494,29 @@ class TableNotes:
         """Print which columns are left out, as they hold no numbers."""
         if not places:
             return
-        names = some_of([self.columns[place] for place in places])
-        tell("text", f"left out of x: {names}")
-        cells = [self.texts[at] for at in self.texts if at[1] == places[0]]
-        if any(re.fullmatch(r"-?\d+,\d+", cell) for cell in cells[:100]):
-            tell("", "a number is written 1.5, not 1,5")
-        else:
-            tell("", "a column of few words: number them, then F.one_hot")
+        cells = {place: [] for place in places}
+        for (_, place), cell in self.texts.items():
+            if place in cells and not is_missing(cell):
+                cells[place].append(cell)
+        numbers = (~np.isnan(self.values)).sum(axis=0)
+        shown = []
+        few = []
+        commas = []
+        for place, texts in cells.items():
+            name = self.columns[place]
+            if 2 * (len(texts) + numbers[place]) < len(self.values):
+                shown.append(f"{name} (mostly empty)")
+                continue
+            shown.append(f"{name} ({texts[0][:20]})")
+            if has_comma(texts[0]):
+                commas.append(name)
+            elif len(set(texts)) <= min(20, len(texts) - 1):
+                few.append(name)
+        tell("left out", f"of x: {some_of(shown)}")
+        if commas:
+            tell("", "a number is written 1.5, not 1,5, and 1000, not 1,000")
+        if few:
+            tell("", f"few words: number them, then F.one_hot: {some_of(few)}")
 
 
 def tell_number_columns(columns: list[str], values: Tensor) -> None:
@@ -3435,7 +3531,7 @@ def tell_number_columns(columns: list[str], values: Tensor) -> None:
             tell("", "it counts the rows: leave it out")
     if len(columns) > 12:
         others = values[:, 12:]
-        limits = f"{others.min():g}..{others.max():g}"
+        limits = f"{others.min():.10g}..{others.max():.10g}"
         tell("column", f"{len(columns) - 12:,} more, {limits}")
         same = (values == values[0]).all(dim=0).sum()
         tell("", f"{same:,} columns in all have one value in all rows")
@@ -3453,7 +3549,7 @@ def look_at_table(path: Path, label_column: str | None, figures: Path) -> None:
     width = widths.most_common(1)[0][0]
     if len(first[0]) != width:
         text = f"row 1 has {len(first[0])} cells, most others {width}"
-        stop(f"--table {path}: {text}")
+        stop(f"--table {path}: {text}{what_it_is(path)}")
     columns = column_names(first[:1], header)
     tell_header(path, header, columns)
     label = named_label(path, columns, list(range(width)), label_column)
@@ -3489,18 +3585,20 @@ def show_table(
     names = [notes.columns[n] for n in x_columns]
     values = torch.from_numpy(notes.values[np.ix_(good, x_columns)])
     tell_number_columns(names, values)
-    shown = [", ".join(f"{n:g}" for n in row) for row in values[:, :6].tolist()]
+    shown = [[f"{n:.10g}" for n in row] for row in values[:, :6].tolist()]
+    shown = [", ".join(cells) for cells in shown]
     contents = (row.tobytes() for row in values.numpy())
     tell_repeats(contents, shown, labels, amounts=notes.classes is None)
 
     some = torch.randperm(len(good))[:16]
-    std = values.std(dim=0, correction=0).clamp(min=1e-6)
-    x = (values[some] - values.mean(dim=0)) / std
+    mean, std = values.mean(dim=0), values.std(dim=0, correction=0)
+    std = torch.where(std > 1e-12 * mean.abs(), std, 1.0)  # of equal values
+    x = ((values[some] - mean) / std).float()
     tell("batch", "x has mean 0 and std 1 in each column")
     tell_batch(["x"], [x])
     y = None
     if notes.label is not None:
-        y = torch.from_numpy(notes.values[good, notes.label])
+        y = torch.from_numpy(notes.values[good, notes.label]).float()
         if notes.classes is not None:
             y = y.long()
         tell_batch(["y"], [y[some]])
@@ -3511,7 +3609,9 @@ def show_table(
             panel.hist(values[:, place].tolist(), bins=30)
         else:
             panel.plot(values[:, place].tolist(), y.tolist(), ".")
-        panel.set_title(names[place][:28])
+        panel.set_title(printable(names[place])[:28])
+    if y is not None:
+        figure.supylabel(printable(notes.columns[notes.label])[:60])
     save_figure(figure, "dataloader_own_table", figures)
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,9 @@ def test_class_folders(look):
         ("pets/cat/._a.png", "left out", "1 hidden"),
         ("pets/__MACOSX/cat/a.png", "samples", "2 can be read of 2"),
         ("pets/.git/config", "classes", "2: cat 1, dog 1"),
+        ("pets/cat/@eaDir/a.png/THUMB_M.jpg", "faults", "none"),
+        ("pets/lost+found/x", "classes", "2: cat 1, dog 1"),
+        ("pets/cat/_DS_Store", "left out", "1 hidden"),
         ("pets/readme.txt", "left out", "1 beside the class folders: readme"),
         ("pets/labels.csv", "left out", "a table of labels? --labels /"),
         ("pets/cat/notes.txt", "faults", "cat/notes.txt: no format that"),
@@ -202,6 +206,33 @@ def test_a_linked_class_folder(look):
     says(look("--images", "pets"), classes="2: cat 1, dog 1")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+@pytest.mark.parametrize("link", ["pets/pets", "pets/cat/all"])
+def test_a_link_that_leads_back(link, look):
+    """`ln -s PLACE pets`, called twice, puts a link into pets."""
+    for name in ("cat", "dog"):
+        paint(f"pets/{name}/a.png")
+    Path(link).symlink_to(Path("pets").absolute())
+    outcome = look("--images", "pets")
+    says(outcome, classes="2: cat 1, dog 1", samples="2 can be read of 2")
+    says(outcome, repeated="none", faults="none")
+
+
+def test_a_folder_that_cannot_be_listed(look, monkeypatch):
+    paint("pets/cat/a.png")
+    paint("pets/dog/a.png")
+    scandir = os.scandir
+
+    def deny(path):
+        if Path(path).name == "dog":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    where = str(Path("pets/dog").absolute())
+    refused(look("--images", "pets"), 1, f"{where}: Permission denied")
+
+
 def test_an_empty_class_folder(look):
     paint("pets/cat/a.png")
     Path("pets/bird").mkdir()
@@ -229,21 +260,54 @@ def test_images_without_class_folders(look):
 
 
 @pytest.mark.parametrize(
-    "parts", [["train", "test"], ["Train", "val"], ["pets-1.0"]], ids=str
+    "parts",
+    [
+        ["train", "test"],
+        ["Train", "val"],
+        ["Training", "Testing"],  # tumours, fruits
+        ["seg_train", "seg_test", "seg_pred"],  # buildings, forests
+        ["training_set", "test_set"],  # cats and dogs
+        ["train", "val", "test", "chest_xray", "__MACOSX"],  # X-rays
+        ["train1", "test1", "data"],
+    ],
+    ids=str,
 )
-def test_a_folder_above_the_class_folders(parts, look):
+@pytest.mark.parametrize("deep", [True, False])
+def test_parts_of_a_data_set_are_no_classes(parts, deep, look):
     for part in parts:
-        paint(f"data/{part}/cat/a.png")
-        paint(f"data/{part}/dog/a.png")
-    right = Path("data", sorted(parts)[0]).absolute()
-    words = f"give one alone: --images {right}"
-    refused(look("--images", "data"), 1, "classes are deeper", words)
+        paint(f"data/{part}/cat/a.png" if deep else f"data/{part}/a.png")
+    put(f"data/{parts[0]}/readme.txt")
+    right = f"give one alone: --images {Path('data', parts[0]).absolute()}"
+    refused(look("--images", "data"), 1, "parts of a data set", right)
+
+
+def test_a_folder_above_the_class_folders(look):
+    paint("data/pets-1.0/cat/a.png")
+    paint("data/pets-1.0/dog/a.png")
+    put("data/pets-1.0/licence.txt")
+    put("data/readme.txt")
+    right = f"give one alone: --images {Path('data/pets-1.0').absolute()}"
+    refused(look("--images", "data"), 1, "classes are deeper", right)
+
+
+def test_a_class_may_be_named_train(look):
+    for name in ("bus", "train", "valley"):
+        paint(f"vehicles/{name}/a.png")
+    says(look("--images", "vehicles"), classes="3: bus 1, train 1, valley 1")
 
 
 def test_classes_that_are_numbers_are_in_their_order(look):
     for name in ("10", "9", "1"):
         paint(f"digits/{name}/a.png")
     says(look("--images", "digits"), classes="3: 1 1, 9 1, 10 1")
+
+
+def test_classes_of_sounds_and_texts_that_are_numbers(look):
+    for name in ("10", "9", "1"):
+        tone(f"digits/{name}/a.wav")
+        put(f"stars/{name}/a.txt", name)
+    for outcome in (look("--sounds", "digits"), look("--texts", "stars")):
+        says(outcome, classes="3: 1 1, 9 1, 10 1")
 
 
 def test_names_of_classes(look):
@@ -356,6 +420,22 @@ def test_image_that_its_camera_turned(suffix, look):
     says(outcome, sizes="1 of 32 x 64", read_as="1 turned upright by EXIF")
 
 
+def test_sixteen_bits_a_colour(look):
+    """Pillow keeps the upper 8 bits of each: 0..694 becomes 0..2."""
+
+    def chunk(name, data):
+        size, check = len(data), zlib.crc32(name + data)
+        return struct.pack(">I4s", size, name) + data + struct.pack(">I", check)
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    pixels = zlib.compress(b"\0" + struct.pack(">6H", 0, 9, 694, 300, 2, 5))
+    body = head + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    put("mine/cell/x.png", PNG_HEAD + body)
+    outcome = look("--images", "mine")
+    says(outcome, read_as="1 of 16 bits a colour, their upper 8 are taken")
+    says(outcome, pixels="bytes 0..2;")
+
+
 def test_sixteen_bits_that_use_few_values(look):
     values = Image.frombytes("I;16", (2, 1), struct.pack("<2H", 291, 694))
     values.save(put("mine/cell/x.png"))
@@ -395,7 +475,7 @@ PNG_HEAD = b"\x89PNG\r\n\x1a\n"
         (b"", "no format that Pillow reads (it is empty)"),
         (b"<!DOCTYPE html><html>", "an HTML page"),
         (b"\n<html><body>404", "an HTML page"),
-        (b"\0\0\0\x18ftypheic" + bytes(80), "HEIC: save it as JPEG"),
+        (b"\0\0\0\x18ftypheic" + bytes(80), "HEIC or AVIF: save it as JPEG"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
         (b"%PDF-1.7", "it is a PDF"),
         (b"file,label\na.png,cat\n", "no format that Pillow reads"),
@@ -494,6 +574,7 @@ CAT_AND_DOG = "a.png,cat\nb.png,dog\n"
         (CAT_AND_DOG, "none, row 1 is a sample"),
         (f"file,label\n{CAT_AND_DOG}", "file, label"),
         (f"\ufeff{CAT_AND_DOG}", "none"),
+        (f"sep=;\r\nfile;label\r\n{CAT_AND_DOG.replace(',', ';')}", "file, "),
         (
             f"\ufefffile,label\n{CAT_AND_DOG}".replace("\n", "\r\n"),
             "file, label",
@@ -516,7 +597,15 @@ CAT_AND_DOG = "a.png,cat\nb.png,dog\n"
         ("file,split,Class\na.png,x,cat\nb.png,x,dog\n", "file, split, Class"),
     ],
     ids=[
-        *("plain", "header", "BOM", "BOM, CRLF, header", "CR", "quotes"),
+        *(
+            "plain",
+            "header",
+            "BOM",
+            "sep=",
+            "BOM, CRLF, header",
+            "CR",
+            "quotes",
+        ),
         *("semicolons", "tabs", "label first", "header, label first"),
         *("dotted header", "Chinese header", "comma at the end"),
         *("no endings", "numbered by pandas", "more folders", "Windows"),
@@ -631,9 +720,46 @@ def test_duplicate_and_contradictory_rows(mine):
     says(outcome, rows="4, of 2 files", samples="4 can be read of 4")
 
 
-def test_labels_in_other_capitals(mine):
-    outcome = mine("a.png,Cat\nb.png,cat\n")
-    says(outcome, classes="'cat': 2 classes that differ in capitals alone")
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("Cat", "cat", "'cat': 2 classes that differ in capitals or"),
+        (
+            "caf\xe9",
+            "cafe\u0301",
+            "2 classes that differ in capitals or encoding",
+        ),
+        ("cat", "NA", "NA: a class, or a missing label?"),
+        ("?", "1", "?: a class, or a missing label?"),
+        ("1", "nan", "nan: a class, or a missing label?"),
+        ('"1,5"', '"2,5"', "2: 1,5 1, 2,5 1 a number is written 1.5, not 1,5"),
+    ],
+)
+def test_classes_that_are_perhaps_none(first, second, words, mine):
+    says(mine(f"a.png,{first}\nb.png,{second}\n"), classes=words)
+
+
+def test_an_amount_is_missing(mine):
+    outcome = mine("a.png,31.5\nb.png,NA\nc.png,18\nd.png,\n")
+    says(outcome, labels="18..31.5", batch="targets (2,) float64")
+    says(outcome, faults=["2 ", "b.png: 'NA' is no number", "no label: d.png"])
+
+
+def test_other_files_of_the_same_name_as_an_image(mine):
+    """An id means the image, also where other programs left files by it."""
+    put("mine/a.json", "{}")
+    put("mine/b.aux", "{}")
+    paint("mine/deep/e.png")
+    put("mine/deep/e.json", "{}")
+    outcome = mine("id,label\na,cat\nb,dog\ne,dog\n")
+    says(outcome, samples="3 can be read of 3", classes="2: cat 1, dog 2")
+
+
+def test_separators_in_quotes_and_decimal_commas(mine):
+    outcome = mine("a.png;1,5;2,5\nb.png;2,5;3,5\n", "--label-column", "3")
+    says(outcome, header="columns 1, 2, 3", classes="2: 2,5 1, 3,5 1")
+    outcome = mine(f'"file; its; name",label\n{CAT_AND_DOG}')
+    says(outcome, header="file; its; name, label", classes="2: cat 1, dog 1")
 
 
 def test_names_in_other_scripts(mine):
@@ -790,7 +916,8 @@ def test_extensible_wav(look):
         (wav((1, 0, 8000, 0, 0, 16), SOUND), "0 channels"),
         (wav((1, 1, 0, 0, 2, 16), SOUND), "0 samples a second"),
         (wav((1, 1, 8000, 0, 2, 12), SOUND), "format 1 of 12 bits"),
-        (wav((6, 1, 8000, 8000, 1, 8), SOUND), "format 6 of 8 bits"),
+        (wav((6, 1, 8000, 8000, 1, 8), SOUND), "compressed, see README.md"),
+        (wav(MONO, SOUND)[:18], "no format in it"),
         (wav((0xFFFE, 1, 8000, 8000, 2, 16), SOUND), "format 65534"),
         (wav((3, 1, 8, 32, 4, 32), struct.pack("<f", math.nan)), "nan or inf"),
     ],
@@ -821,6 +948,15 @@ def test_silent_clipped_repeated_and_contradicting_sounds(look):
     outcome = look("--sounds", "mine")
     says(outcome, silent=["1 ", "a/4.wav"], clipped=["1 ", "a/5.wav"])
     says(outcome, repeated=["1 ", "a/2.wav"], conflicts=["a and b", "b/3.wav"])
+
+
+def test_floats_beyond_1_are_not_clipped(look):
+    loud = 20_000 * torch.sin(torch.arange(300) * 0.2)
+    path = put("mine/a/1.wav")
+    script.write_wav(path, loud, 8000, 32, 3)
+    outcome = look("--sounds", "mine")
+    says(outcome, values="floats beyond -1..1: divide them")
+    assert "clipped" not in outcome[1]
 
 
 @pytest.mark.parametrize(
@@ -907,6 +1043,10 @@ def test_no_label_column(table):
         ("\u9762\u7a4d,\u6a13\n1,2\n3,5\n", "\u9762\u7a4d, \u6a13"),
         ("a,a\n1,2\n3,5\n", "a, a"),
         ("PK,area\n1,40\n2,60\n", "PK, area"),  # not an Excel workbook
+        ('"a; b; c";d\n1;2\n3;5\n', "a; b; c, d"),
+        ('"a; b; c",d\n1,2\n3,5\n', "a; b; c, d"),
+        ("1,5;3,5;7\n2,5;4,5;8\n", "none, row 1 is a sample; columns 1, 2, 3"),
+        ("sep=;\na;b\n1;2\n2;4\n", "a, b"),
     ],
 )
 def test_header_of_a_table(content, header, table):
@@ -997,11 +1137,52 @@ def test_a_long_table_is_read_to_its_end(table):
     says(outcome, classes="3: 0 833, 1 833, 2 833")
 
 
-def test_columns_of_text(table):
-    outcome = table("city,x,y\nRome,1,2\nOslo,2,9\nRome,4,1\n")
-    says(outcome, text=["left out of x: city", "F.one_hot"], batch="x (3, 2)")
-    outcome = table("a;x;y\n1,5;1;2\n2,5;2;3\n")
-    says(outcome, text=["left out of x: a", "1.5, not 1,5"])
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["Rome", "Oslo", "Rome"], ["city (Rome) few words", "one_hot: city"]),
+        (["2024-01-03", "2024-01-04", "2024-01-07"], ["city (2024-01-03)"]),
+        (["2024_01_03", "2024_01_04", "2024_01_07"], ["city (2024_01_03)"]),
+        (["1,5", "2,5", "2,5"], ["city (1,5)", "1.5, not 1,5"]),
+        (["$1,200", "$900", "$1,500,000"], ["($1,200)", "1000, not 1,000"]),
+        (["", "?", "Rome"], ["city (mostly empty)"]),
+        (["", "NA", "7"], ["city (mostly empty)"]),
+        (
+            ["A long text, and none like it", "b", "c"],
+            ["(A long text, and non)"],
+        ),
+    ],
+    ids=str,
+)
+def test_a_column_that_is_left_out(cells, words, table):
+    rows = [f"{cell};{n};{n * n}" for n, cell in enumerate(cells)]
+    outcome = table("\n".join(["city;x;y", *rows]))
+    says(outcome, left_out=["of x: city (", *words], batch="x (3, 2)")
+    says(outcome, samples="3 rows can be used of 3")
+    assert ("F.one_hot" in outcome[1]) == (cells[0] == "Rome")
+
+
+def test_a_decimal_comma_in_any_column(table):
+    outcome = table("day;x;y;z\n1/2;1;2;3,5\n1/3;2;3;4,5\n")
+    says(outcome, left_out=["day (1/2), z (3,5)", "1.5, not 1,5"])
+    outcome = table("x;price\n1;3,5\n2;4,5\n", "--label-column", "price")
+    says(outcome, classes=["2: 3,5 1, 4,5 1", "1.5, not 1,5"])
+
+
+def test_numbers_of_many_digits(table):
+    """A date or the seconds since 1970 have more digits than float32."""
+    rows = [f"{1_700_000_000 + n},{n % 2},20240131" for n in range(6)]
+    outcome = table("\n".join(["second,label,day", *rows]))
+    column = ["second: 1700000000..1700000005", "counts the rows"]
+    says(outcome, column=[*column, "day: 20240131..20240131"])
+    says(outcome, repeated="none", conflicts="none")
+    assert re.search(r"x \(6, 2\) float32, -1.46\d*..1.46", outcome[1])
+
+
+def test_small_numbers_are_normalized_as_well(table):
+    rows = [f"{n}e-9,{n % 2}" for n in (1, 2, 3)]
+    outcome = table("\n".join(["x,label", *rows]))
+    says(outcome, batch="x (3, 1) float32, -1.22474..1.22474")
 
 
 def test_repeated_and_contradictory_rows(table):
@@ -1044,6 +1225,9 @@ def test_many_columns_are_a_few_lines(table):
         ("a,b\n1,2,3\n4,5,6\n", [], ["row 1 has 2 cells, most others 3"]),
         (HOUSES.encode("utf-16"), [], ["not UTF-8", "CSV UTF-8"]),
         (b"PK\x03\x04" + bytes(80), [], ["an Excel workbook"]),
+        (b"<!DOCTYPE html>\n<a>,\n<b>,\n", [], ["it is an HTML page"]),
+        (b"version https://git-lfs.github.com/spec/v1", [], ["git lfs pull"]),
+        ("1,5;2,5\n2,5;3,5\n", [], ["no column of numbers"]),
     ],
 )
 def test_no_table_of_numbers(content, flags, words, table):
@@ -1088,7 +1272,7 @@ def test_texts_in_class_folders(look):
             "faults",
             "x.txt: not UTF-8, but perhaps cp1252",
         ),
-        ("A day.".encode("utf-16"), "faults", "not UTF-8"),
+        ("A day.".encode("utf-16"), "faults", "UTF-16: save it as UTF-8"),
         ("A day.".encode("utf-16-le"), "faults", "NUL in it"),
         (bytes(50), "faults", "NUL in it"),
         (b"%PDF-1.7 \xff", "faults", "cp950 (it is a PDF)"),
@@ -1111,6 +1295,14 @@ def test_a_text_in_two_classes(look):
     put("films/good/1.txt", "A fine day.")
     put("films/bad/1.txt", "A fine day.")
     says(look("--texts", "films"), conflicts=["bad and good", "good/1.txt"])
+
+
+def test_texts_without_a_word(look):
+    put("films/good/1.txt")
+    put("films/bad/1.txt", " \n")
+    outcome = look("--texts", "films")
+    says(outcome, empty="2 ", lengths="0..0 words and signs")
+    says(outcome, batch=["words (2, 0) int64", "lengths (2,) int64, 0..0"])
 
 
 def test_no_texts(look):
@@ -1145,6 +1337,19 @@ def test_a_figure_of_nine(flag, command_line):
     with Image.open(figure) as image:
         assert image.size == (800, 800)
         assert len(image.convert("L").getcolors()) > 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are UTF-16 there")
+def test_a_figure_of_names_that_are_not_utf8(command_line):
+    """As they come out of an archive that another system made."""
+    place = paint("own/cat/a.png").absolute()
+    name = os.fsencode(place).replace(b"a.png", b"caf\xe9\n.png")
+    try:
+        os.rename(place, name)
+    except OSError:
+        pytest.skip("the file system takes UTF-8 alone")
+    outcome = command_line("start_dataloader", "--images", "own")
+    survived(outcome, "figure:")
 
 
 def test_figures_folder_that_is_a_file(command_line):
