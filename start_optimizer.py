@@ -207,7 +207,6 @@ def clip_grad_norm_shortens_and_keeps_direction(device: torch.device) -> None:
     print("w and b from 0 to", moved.cpu())
     assert_close(norm, torch.tensor(5.0, device=device))
     assert_close(moved, torch.tensor([-0.6, 0.0, -0.8], device=device))
-    assert f"{moved.norm():.4f}" == "1.0000"
 
     optimizer.zero_grad()
     (3 * w[0] + 4 * b.sum()).backward()
@@ -743,7 +742,6 @@ def batch_means_are_weighted_by_batch_size(device: torch.device) -> None:
     print("losses", losses.tolist(), "in batches of 4 and 1")
     print("plain / batches:    ", plain / batches, "(wrong)")
     print("total / len(losses):", total / len(losses))
-    assert batches == 2
     assert plain / batches == 3.5
     assert total / len(losses) == 2 == losses.mean()
 
@@ -1537,44 +1535,33 @@ def autocast_trains_to_the_same_loss(
     model like this one gains least.
     """
     images, labels = digits
-    start = time.perf_counter()
     exact, slow = train_in(torch.float32, images, labels, steps)
     rough, fast = train_in(half, images, labels, steps)
-    both = 1000 * (time.perf_counter() - start)
     guessing = math.log(10)  # the loss of ten equal probabilities
     print(f"guessing:        loss {guessing:.4f}")
     print(f"{torch.float32}:   loss {exact:.4f}, {slow:.2f} ms a step")
     print(f"{half}:  loss {rough:.4f}, {fast:.2f} ms a step")
     assert exact < 0.6 * guessing
     assert math.isclose(rough, exact, rel_tol=0.05, abs_tol=0.02)
-    assert slow > 0
-    assert fast > 0
-    assert (slow + fast) * steps < both
+    assert slow > 0 and fast > 0
 
 
 # %%
-def time_products(matrix: Tensor) -> tuple[float, float]:
-    """Return the milliseconds of 20 products: by the clock, of all cores.
-
-    The second adds up the time that each thread kept a core busy.
-    """
+def time_products(matrix: Tensor) -> float:
+    """Return the milliseconds of 20 products."""
     matrix @ matrix  # the first call is slower: it does not count
-    clock = time.perf_counter()
-    cores = time.process_time()
+    start = time.perf_counter()
     for _ in range(20):
         matrix @ matrix
-    cores = time.process_time() - cores
-    clock = time.perf_counter() - clock
-    return 1000 * clock, 1000 * cores
+    return 1000 * (time.perf_counter() - start)
 
 
 def set_num_threads_is_measured_not_guessed() -> None:
     """`set_num_threads`: measure 1 and 2, and keep what is faster here.
 
-    On a machine that is shared, two threads can be 10 times as slow as one:
-    each waits until the other gets a core, and fewer cores are busy than there
-    are threads. Then set `OMP_NUM_THREADS=1` before Python starts, or call
-    `torch.set_num_threads(1)`. This is about the CPU.
+    On a machine that is shared two threads can be slower than one: each waits
+    until the other gets a core. Before Python starts `OMP_NUM_THREADS=1` does
+    the same. This is about the CPU.
     """
     matrix = torch.eye(200) + 0.1
     before = torch.get_num_threads()
@@ -1582,15 +1569,13 @@ def set_num_threads_is_measured_not_guessed() -> None:
 
     torch.set_num_threads(1)
     assert torch.get_num_threads() == 1
-    one, cores = time_products(matrix)
-    print(f"1 thread:  {one:.0f} ms, {cores / one:.1f} cores busy")
-    # Some clocks tick in steps of 16 ms.
-    assert 0 <= cores < 1.2 * one + 50
+    one = time_products(matrix)
+    print(f"1 thread:  {one:.0f} ms")
     torch.set_num_threads(2)
     assert torch.get_num_threads() == 2
-    two, cores = time_products(matrix)
-    print(f"2 threads: {two:.0f} ms, {cores / two:.1f} cores busy")
-    assert 0 <= cores < 2.2 * two + 50
+    two = time_products(matrix)
+    print(f"2 threads: {two:.0f} ms")
+    assert one > 0 and two > 0
     faster = 1 if one < two else 2
     print(f"20 products; faster here: torch.set_num_threads({faster})")
     torch.set_num_threads(before)
@@ -1694,9 +1679,8 @@ def torch_compile_compiles_again_for_a_new_size() -> None:
     compiled(torch.ones(5))
     print("size 5:                 graphs", counter.graphs)
     assert counter.graphs == 2
-    compiled(torch.ones(7))
     assert compiled(torch.ones(9)).tolist() == [2] * 9
-    print("sizes 7 and 9:          graphs", counter.graphs)
+    print("size 9:                 graphs", counter.graphs)
     assert counter.graphs == 2
 
     torch.compiler.reset()
@@ -1746,48 +1730,31 @@ def a_branch_on_data_breaks_the_graph() -> None:
     y = select(x)  # right: torch.where(x.sum() > 0, y + 1, y - 1)
     assert y.tolist() == [7, -1]
     assert select(-x).tolist() == [-7, 1]
-    found = torch._dynamo.explain(select_on_data)(x)
-    print("torch.where:    graphs", found.graph_count, end=", ")
-    print("breaks", found.graph_break_count)
-    assert found.graph_count == 1 and found.graph_break_count == 0
 
 
 # %%
-def model_compile_keeps_results_and_names(
-    device: torch.device, *, compiled: bool
-) -> None:
+def model_compile_keeps_results_and_names(device: torch.device) -> None:
     """`model.compile()` keeps results, and in `state_dict()` the names.
 
     So a checkpoint fits both. `torch.compile(model)` puts `_orig_mod.` before
-    each name. Timed with `--compile` alone: it needs a C++ compiler, and the
-    first call takes up to a minute.
+    each name. The backend "eager" needs no C++ compiler; the usual one does.
     """
     torch.compiler.reset()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
     model.to(device)
     x = torch.rand(32, 64, device=device)
-    # `item()` waits for a GPU.
-    call = timeit.Timer(lambda: model(x).sum().item())
     with torch.no_grad():
         expected = model(x)
-        before = call.timeit(20) / 20
         wrapped = torch.compile(model, backend="eager")
-        model.compile(backend="inductor" if compiled else "eager")
-        first = call.timeit(1)
+        model.compile(backend="eager")
         result = model(x)
-        later = call.timeit(20) / 20
     print("model.compile():      ", list(model.state_dict())[0])
     print("torch.compile(model): ", list(wrapped.state_dict())[0])
     assert list(model.state_dict())[0] == "0.weight"
     assert list(wrapped.state_dict())[0] == "_orig_mod.0.weight"
-    # Compiled code may add in another order: the last bits may differ.
-    assert_close(result, expected, rtol=1e-3, atol=1e-4)
-    if compiled:
-        print(f"seconds a call: before {before:.5f}, first {first:.1f}", end="")
-        print(f", later {later:.5f}")
-    else:
-        print("times: only with --compile")
+    print(f"largest difference:    {(result - expected).abs().max():.6f}")
+    assert_close(result, expected)
 
 
 # %%
@@ -2159,10 +2126,7 @@ class CNN(nn.Sequential):
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    half: torch.dtype | None = None,
+    model: nn.Module, images: Tensor, labels: Tensor, half=None
 ) -> tuple[float, float, Tensor]:
     """Return the mean loss, the accuracy, and the logits (count, classes)."""
     model.eval()
@@ -2455,22 +2419,21 @@ def load_checkpoint(
 
 
 def train_on_colours(
-    data: dict, epochs: int, path: Path, about: dict, device: torch.device
+    data: dict, epochs: int, path: Path, about: dict
 ) -> Tensor:
     """Train up to that epoch, from where the file ends; return the history."""
     torch.manual_seed(0)
-    model = CNN(channels=3, size=16, classes=3).to(device)
+    images, labels = data["train"]
+    model = CNN(channels=3, size=16, classes=3).to(images.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     scheduler = OneCycleLR(optimizer, 0.01, 2 * 17)  # 2 epochs of 17 steps
-    images, labels = data["train"]
-    validation_images, validation_labels = data["validation"]
     history, _ = train(
         model,
         optimizer,
         scheduler,
-        images.to(device),
-        labels.to(device),
-        (validation_images.to(device), validation_labels.to(device)),
+        images,
+        labels,
+        data["validation"],
         epochs=epochs,
         batch_size=2,
         checkpoint=path,
@@ -2490,15 +2453,15 @@ def a_checkpoint_predicts_the_class_of_new_images(device: torch.device) -> None:
         folder = Path(name)
         torch.manual_seed(0)
         three_classes(folder / "train")
-        data, classes = image_folder(folder / "train", size=16)
+        data, classes = image_folder(folder / "train", 16, device=device)
         about = {"--model": "cnn", "classes": classes, "channels": 3}
         about["size"] = 16
         print("2 epochs without a stop")
-        whole = train_on_colours(data, 2, folder / "whole.pt", about, device)
+        whole = train_on_colours(data, 2, folder / "whole.pt", about)
         print("1 epoch, and from its checkpoint the second one")
         path = folder / "run.pt"
-        train_on_colours(data, 1, path, about, device)
-        resumed = train_on_colours(data, 2, path, about, device)
+        train_on_colours(data, 1, path, about)
+        resumed = train_on_colours(data, 2, path, about)
 
         # Two that it has not seen, of other sizes.
         files = [folder / "new/lawn.png", folder / "new/noon.png"]
@@ -2969,7 +2932,7 @@ def read_square(path: Path, size: int, channels: int = 3) -> Tensor:
 
 
 def image_folder(
-    folder: Path, size: int, most: int | None = None
+    folder: Path, size: int, most: int | None = None, device: str = "cpu"
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str]]:
     """Return splits of images and labels, and the names of the classes.
 
@@ -2980,13 +2943,11 @@ def image_folder(
     if not folder.is_dir():
         raise SystemExit(f"--images {folder}: no such folder")
     classes, parts = [], {"train": [], "validation": [], "test": []}
-    for place in sorted(folder.iterdir()):
-        if not place.is_dir() or place.name.startswith("."):
+    for place in sorted(folder.glob("[!.]*")):
+        if not place.is_dir():
             continue
         images = []
-        for path in sorted(place.iterdir())[:most]:
-            if path.name.startswith("."):
-                continue
+        for path in sorted(place.glob("[!.]*"))[:most]:  # no hidden ones
             try:
                 images.append(read_square(path, size))
             except Exception as error:  # all that a damaged file can raise
@@ -3014,7 +2975,7 @@ def image_folder(
     for split, tensors in parts.items():
         counts = torch.tensor([len(images) for images in tensors])
         labels = torch.arange(len(classes)).repeat_interleave(counts)
-        splits[split] = torch.cat(tensors), labels
+        splits[split] = torch.cat(tensors).to(device), labels.to(device)
     everything = splits["train"][0]
     if (everything == everything[:, :1]).all():  # grey: red is green is blue
         for split, (images, labels) in splits.items():
@@ -3032,10 +2993,7 @@ def augment_photos(images: Tensor) -> Tensor:
 def predict(
     files: list[Path], checkpoint: Path, device: torch.device
 ) -> list[str]:
-    """Print the three likeliest classes of each file; return the first.
-
-    A file that cannot be read is named, and left out.
-    """
+    """Print the three likeliest classes of each file; return the first."""
     saved = read_checkpoint(checkpoint)
     try:
         classes, channels = saved["classes"], saved["channels"]
@@ -3088,19 +3046,19 @@ def read_flags(launched: bool, local_rank: int) -> argparse.Namespace:
     flag, refuse = parser.add_argument, parser.error
     names = ("digits", "mnist", "fashion-mnist", "kmnist")
     size, count = number(int, 8, 1024), number(int, 1, 1e6)
-    flag("--data", choices=names, default="digits")
+    flag("--data", choices=names, default="digits", help="default digits")
     flag("--data-dir", type=Path, default=Path("data"), metavar="DIR")
     flag("--images", type=Path, metavar="DIR", help="a folder for each class")
-    flag("--image-size", type=size, default=32, metavar="PIXELS")
-    flag("--predict", type=Path, nargs="+", metavar="FILE", help="no lessons")
-    flag("--model", choices=("mlp", "cnn"), default="cnn")
+    flag("--image-size", type=size, default=32, help="pixels, default 32")
+    flag("--predict", type=Path, nargs="+", metavar="FILE", help="name them")
+    flag("--model", choices=("mlp", "cnn"), default="cnn", help="default cnn")
     names = ("sgd", "rmsprop", "adam", "adamw")
-    flag("--optimizer", choices=names, default="adamw")
-    flag("--epochs", type=count, help="by data")
-    flag("--patience", type=count, help="stop early")
-    flag("--batch-size", type=count, default=128)
-    flag("--lr", type=number(float, 1e-9, 1e3), help="by optimizer")
-    flag("--seed", type=number(int, 0, 2**63), default=0)
+    flag("--optimizer", choices=names, default="adamw", help="default adamw")
+    flag("--epochs", type=count, help="default by data")
+    flag("--patience", type=count, help="epochs without a new best")
+    flag("--batch-size", type=count, default=128, help="default 128")
+    flag("--lr", type=number(float, 1e-9, 1e3), help="default by optimizer")
+    flag("--seed", type=number(int, 0, 2**63), default=0, help="default 0")
     flag("--checkpoint", type=Path, metavar="FILE", help="written each epoch")
     flag("--resume", action="store_true", help="go on from --checkpoint")
     flag("--compile", action="store_true", help="compile the network")
@@ -3170,10 +3128,7 @@ def load_data(args: argparse.Namespace) -> tuple[dict, list]:
     """Return the splits that the flags name, and the names of the classes."""
     if args.images:
         most = 20 if args.tiny else None
-        data, classes = image_folder(args.images, args.image_size, most)
-        for split, (images, labels) in data.items():
-            data[split] = images.to(args.device), labels.to(args.device)
-        return data, classes
+        return image_folder(args.images, args.image_size, most, args.device)
     counts = {"train": 12_000, "validation": 3_000, "test": 5_000}
     if args.tiny:
         counts = {"train": 1_000, "validation": 300, "test": 300}
@@ -3202,8 +3157,9 @@ def whole_run(
     images, labels = data["train"]
     share = min(args.batch_size, len(labels) // processes)
     if share == 0:
-        text = f"{processes} processes, {len(labels)} images: too few"
-        raise SystemExit(text)
+        raise SystemExit(
+            f"{processes} processes, {len(labels)} images: too few"
+        )
     optimizers = {
         "sgd": (torch.optim.SGD, 0.1, {"momentum": 0.9, "nesterov": True}),
         "rmsprop": (torch.optim.RMSprop, 0.002, {}),
@@ -3321,6 +3277,7 @@ def main() -> None:
         drawn = {"figures": figures}
         known = {"train": few}
         small = {"train": few, "validation": others}
+        held_out = {"test": digits["test"]}
         chapters = {
             "One step": {
                 a_step_is_guess_error_derivatives_update: here,
@@ -3348,10 +3305,7 @@ def main() -> None:
                 muon_by_hand_equals_torch: here,
             },
             "Measuring": {
-                train_fits_validation_chooses_test_reports: {
-                    **small,
-                    "test": digits["test"],
-                },
+                train_fits_validation_chooses_test_reports: small | held_out,
                 batch_means_are_weighted_by_batch_size: here,
                 class_weights_find_more_of_a_rare_class: here,
                 no_grad_records_nothing_and_keeps_the_mode: here,
@@ -3392,10 +3346,7 @@ def main() -> None:
                 flop_counter_mode_counts_the_operations_of_a_step: here,
                 torch_compile_compiles_again_for_a_new_size: {},
                 a_branch_on_data_breaks_the_graph: {},
-                model_compile_keeps_results_and_names: {
-                    "device": device if args.compile else torch.device("cpu"),
-                    "compiled": args.compile,
-                },
+                model_compile_keeps_results_and_names: here,
                 a_checkpoint_resumes_bit_for_bit: {},
                 # A second process takes seconds to start, and imports a file.
                 processes_average_their_gradients: {

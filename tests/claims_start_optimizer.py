@@ -585,8 +585,8 @@ BREAKINGS = [
     ),
     (
         "set_num_threads_is_measured_not_guessed",
-        "return 1000 * clock, 1000 * cores",
-        "return 1000 * clock, math.nan",
+        "return 1000 * (time.perf_counter() - start)",
+        "return math.nan",
     ),
     (
         "adamw_takes_16_bytes_a_parameter",
@@ -889,8 +889,8 @@ BREAKINGS = [
     ),
     (
         "a_checkpoint_predicts_the_class_of_new_images",
-        "        labels.to(device),\n",
-        "        labels.to(device) * 0,\n",
+        "        labels,\n",
+        "        labels * 0,\n",
     ),
     (
         "a_checkpoint_predicts_the_class_of_new_images",
