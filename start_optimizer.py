@@ -1559,9 +1559,8 @@ def time_products(matrix: Tensor) -> float:
 def set_num_threads_is_measured_not_guessed() -> None:
     """`set_num_threads`: measure 1 and 2, and keep what is faster here.
 
-    On a machine that is shared two threads can be slower than one: each waits
-    until the other gets a core. Before Python starts `OMP_NUM_THREADS=1` does
-    the same. This is about the CPU.
+    On a shared machine two threads can be slower than one: each waits until the
+    other gets a core. Before Python starts, `OMP_NUM_THREADS=1` sets it to 1.
     """
     matrix = torch.eye(200) + 0.1
     before = torch.get_num_threads()
@@ -2395,8 +2394,11 @@ def save_checkpoint(
     try:
         save_whole(state, path)
     except (OSError, RuntimeError) as error:
-        # Where the disk is full, torch raises another error after the first.
-        reason = getattr(error.__context__ or error, "strerror", error)
+        # After a full disk, or Ctrl-C, torch raises an error of its own.
+        first = error.__context__ or error
+        if isinstance(first, KeyboardInterrupt):
+            raise first from None
+        reason = getattr(first, "strerror", error)
         raise SystemExit(f"--checkpoint {path}: {reason}") from None
 
 

@@ -299,6 +299,20 @@ def test_interrupt_in_a_save(command_line, monkeypatch):
     assert Path("run.pt").read_bytes() == calls[1]
 
 
+def test_interrupt_while_torch_writes(command_line, monkeypatch):
+    def save(state, file):
+        try:
+            raise KeyboardInterrupt
+        finally:  # its writer notices that bytes are missing
+            raise RuntimeError("unexpected pos 46 vs 0")
+
+    monkeypatch.setattr(torch, "save", save)
+    flags = (*TRAIN, "--epochs", "1", "--checkpoint", "run.pt")
+    status, _, errors = command_line("start_optimizer", *flags)
+    assert (status, errors) == (130, "\ninterrupted\n")
+    assert os.listdir() == []
+
+
 def test_checkpoint_that_is_missing(command_line):
     flags = (*TRAIN, "--checkpoint", "missing.pt", "--resume")
     outcome = command_line("start_optimizer", *flags)
