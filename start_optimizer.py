@@ -2242,7 +2242,7 @@ def train_stops_early_and_keeps_the_best_epoch(
     assert best["epoch"] == lowest + 1
     assert 1 < best["epoch"] == len(history) - 2
     assert losses[-1] < 0.3 * losses[0] and 1 < losses[0] < math.log(10)
-    assert accuracies[lowest] > 0.4  # a guess: 0.1
+    assert accuracies[lowest] > accuracies[0] > 0.1  # a guess: 0.1
     # Measured again: these are the weights of that epoch, not of the last.
     restored, _, _ = evaluate(model, *validation, half)
     print(f"its validation loss: {best['loss']:.4f}, now: {restored:.4f}")
@@ -2462,7 +2462,7 @@ def a_checkpoint_predicts_the_class_of_new_images(device: torch.device) -> None:
         whole = train_on_colours(data, 2, folder / "whole.pt", about)
         print("1 epoch, and from its checkpoint the second one")
         path = folder / "run.pt"
-        train_on_colours(data, 1, path, about)
+        first = train_on_colours(data, 1, path, about)
         resumed = train_on_colours(data, 2, path, about)
 
         # Two that it has not seen, of other sizes.
@@ -2471,8 +2471,8 @@ def a_checkpoint_predicts_the_class_of_new_images(device: torch.device) -> None:
         save_noise(files[1], (0.2, 0.5, 1.0), 30, 20)
         assert predict(files, path, device) == ["grass", "sky"]
         saved = read_checkpoint(path)
+    assert_close(first, whole[:1], rtol=0.01, atol=0.001)
     assert_close(resumed, whole, rtol=0.01, atol=0.001)
-    assert saved["optimizer"]["state"][0]["step"] == 2 * 17
     assert saved["schedule"]["last_epoch"] == 2 * 17
 
 
