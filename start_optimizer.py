@@ -2159,10 +2159,10 @@ def train(
     """Train `model`, and leave it with the weights of its best epoch.
 
     All images stand on the device as one tensor, and a batch is indexed from
-    it; a smaller last batch is left out. `scheduler` moves once a batch. `half`
-    is the type of mixed precision. `checkpoint` is written after each epoch,
-    `about` with it; where it exists, the run goes on. Of `processes`, each
-    takes its share of a batch; `model` is then DistributedDataParallel.
+    it; a smaller last batch is left out, if there is another. `scheduler` moves
+    once a batch. `half` is the 16-bit type. `checkpoint` is written after each
+    epoch, `about` with it; where it exists, the run goes on. Of `processes`,
+    each takes its share of a batch; `model` is then DistributedDataParallel.
     Returns [loss, validation loss, accuracy] of each epoch, and the best.
     """
     device, steps = images.device, max(1, len(labels) // batch_size)
