@@ -207,7 +207,6 @@ def clip_grad_norm_shortens_and_keeps_direction(device: torch.device) -> None:
     print("w and b from 0 to", moved.cpu())
     assert_close(norm, torch.tensor(5.0, device=device))
     assert_close(moved, torch.tensor([-0.6, 0.0, -0.8], device=device))
-    assert f"{moved.norm():.4f}" == "1.0000"
 
     optimizer.zero_grad()
     (3 * w[0] + 4 * b.sum()).backward()
@@ -743,9 +742,56 @@ def batch_means_are_weighted_by_batch_size(device: torch.device) -> None:
     print("losses", losses.tolist(), "in batches of 4 and 1")
     print("plain / batches:    ", plain / batches, "(wrong)")
     print("total / len(losses):", total / len(losses))
-    assert batches == 2
     assert plain / batches == 3.5
     assert total / len(losses) == 2 == losses.mean()
+
+
+# %%
+def name_by_a_line(x: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the class, 0 or 1, that logistic regression gives to each x."""
+    model = nn.Linear(1, 2, device=x.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.3)
+    for _ in range(50):
+        loss = F.cross_entropy(model(x), labels, weight=weight)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model(x).argmax(dim=1)
+
+
+def class_weights_find_more_of_a_rare_class(device: torch.device) -> None:
+    """`weight=` in the loss: more recall of a rare class, less accuracy.
+
+    Each -log(probability) counts by the weight of its label, and the sum is
+    divided by the sum of these weights. With 1 / fraction, here 20/19 and 20,
+    both classes count alike. Recall is the fraction of a class that is found:
+    to name every sample 0 would be 95% accurate, and find none.
+    """
+    torch.manual_seed(0)
+    labels = torch.tensor([0] * 1900 + [1] * 100)
+    x = torch.randn(2000, 1) + 2 * labels[:, None]  # class 1 lies higher by 2
+    x, labels = x.to(device), labels.to(device)
+    weight = 2000 / labels.bincount()  # of each class
+    print("samples", labels.bincount().tolist(), " weight", weight.cpu())
+    assert_close(weight, torch.tensor([20 / 19, 20], device=device))
+
+    logits = torch.cat([-x, x], dim=1)
+    each = F.cross_entropy(logits, labels, reduction="none")
+    by_hand = (weight[labels] * each).sum() / weight[labels].sum()
+    loss = F.cross_entropy(logits, labels, weight=weight)
+    print(f"by hand {by_hand:.4f}, F.cross_entropy {loss:.4f}")
+    assert_close(loss, by_hand)
+
+    plain = name_by_a_line(x, labels, None)
+    weighted = name_by_a_line(x, labels, weight)
+    accuracy = (plain == labels).float().mean().item()
+    recall = (plain[labels == 1] == 1).float().mean().item()
+    print(f"no weight: accuracy {accuracy:.1%}, recall of class 1 {recall:.0%}")
+    assert accuracy > 0.94 and 0.1 < recall < 0.5
+    accuracy = (weighted == labels).float().mean().item()
+    recall = (weighted[labels == 1] == 1).float().mean().item()
+    print(f"weight:    accuracy {accuracy:.1%}, recall of class 1 {recall:.0%}")
+    assert 0.75 < accuracy < 0.9 and recall > 0.75
 
 
 # %%
@@ -857,20 +903,21 @@ def training_loss_is_measured_under_other_conditions(
     running = total / len(labels)
 
     # The same weights from here on: only the conditions differ.
+    moved = random_affine(images)
     with torch.no_grad():
-        after = F.cross_entropy(model(images), labels).item()
-        model.eval()
-        training_loss = F.cross_entropy(model(images), labels).item()
-        logits = model(validation[0])
-        validation_loss = F.cross_entropy(logits, validation[1]).item()
+        after = F.cross_entropy(model(moved), labels).item()
+    augmented, _ = measure(model, moved, labels)
+    training_loss, _ = measure(model, images, labels)
+    validation_loss, _ = measure(model, *validation)
     print("training loss")
     print(f"  mean over the epoch, dropout, augmented: {running:.3f}")
-    print(f"  after the epoch, dropout, as they are:   {after:.3f}")
-    print(f"  after the epoch, eval mode:              {training_loss:.3f}")
+    print(f"  after the epoch, dropout, augmented:     {after:.3f}")
+    print(f"  after the epoch, eval mode, augmented:   {augmented:.3f}")
+    print(f"  after the epoch, eval mode, as they are: {training_loss:.3f}")
     print("validation loss")
-    print(f"  after the epoch, eval mode:              {validation_loss:.3f}")
+    print(f"  after the epoch, eval mode, as they are: {validation_loss:.3f}")
     assert model[1].weight.grad is None
-    assert 5 > running > after > training_loss > 0
+    assert 5 > running > after > augmented > training_loss > 0
     assert running > validation_loss > training_loss
 
 
@@ -1041,20 +1088,7 @@ def seeds_are_error_bars(train: tuple, validation: tuple) -> None:
 
 
 # %%
-def draw_layers(dead: list, sizes: list, ratios: list) -> Figure:
-    """Return a figure with a panel for each of the three measures."""
-    names = ["layer 1", "layer 2", "layer 3"]
-    figure, panels = plt.subplots(1, 3, figsize=(10, 3))
-    panels[0].bar(names, dead)
-    panels[0].set_title("dead units, fraction")
-    panels[1].bar(names, sizes)
-    panels[1].set_title("gradient norm")
-    panels[2].bar(names, ratios)
-    panels[2].set_title("update / weight")
-    return figure
-
-
-def inside_a_step_each_layer_is_measured(train: tuple, figures: Path) -> None:
+def inside_a_step_each_layer_is_measured(train: tuple) -> None:
     """Print for each layer dead units, gradient norm, update / weight.
 
     A unit that is 0 for each image of a batch is dead: its gradient is 0. With
@@ -1092,7 +1126,6 @@ def inside_a_step_each_layer_is_measured(train: tuple, figures: Path) -> None:
     assert dead[0] < 0.2 and dead[1] == 0.5
     assert layers[1].weight.grad[:10].norm() == 0 < sizes[1]
     assert min(sizes) > 0.001 and 1e-5 < min(ratios) < max(ratios) < 0.1
-    save_figure(draw_layers(dead, sizes, ratios), "optimizer_layers", figures)
 
 
 # %% [markdown]
@@ -1502,44 +1535,32 @@ def autocast_trains_to_the_same_loss(
     model like this one gains least.
     """
     images, labels = digits
-    start = time.perf_counter()
     exact, slow = train_in(torch.float32, images, labels, steps)
     rough, fast = train_in(half, images, labels, steps)
-    both = 1000 * (time.perf_counter() - start)
     guessing = math.log(10)  # the loss of ten equal probabilities
     print(f"guessing:        loss {guessing:.4f}")
     print(f"{torch.float32}:   loss {exact:.4f}, {slow:.2f} ms a step")
     print(f"{half}:  loss {rough:.4f}, {fast:.2f} ms a step")
     assert exact < 0.6 * guessing
     assert math.isclose(rough, exact, rel_tol=0.05, abs_tol=0.02)
-    assert slow > 0
-    assert fast > 0
-    assert (slow + fast) * steps < both
+    assert slow > 0 and fast > 0
 
 
 # %%
-def time_products(matrix: Tensor) -> tuple[float, float]:
-    """Return the milliseconds of 20 products: by the clock, of all cores.
-
-    The second adds up the time that each thread kept a core busy.
-    """
+def time_products(matrix: Tensor) -> float:
+    """Return the milliseconds of 20 products."""
     matrix @ matrix  # the first call is slower: it does not count
-    clock = time.perf_counter()
-    cores = time.process_time()
+    start = time.perf_counter()
     for _ in range(20):
         matrix @ matrix
-    cores = time.process_time() - cores
-    clock = time.perf_counter() - clock
-    return 1000 * clock, 1000 * cores
+    return 1000 * (time.perf_counter() - start)
 
 
 def set_num_threads_is_measured_not_guessed() -> None:
     """`set_num_threads`: measure 1 and 2, and keep what is faster here.
 
-    On a machine that is shared, two threads can be 10 times as slow as one:
-    each waits until the other gets a core, and fewer cores are busy than there
-    are threads. Then set `OMP_NUM_THREADS=1` before Python starts, or call
-    `torch.set_num_threads(1)`. This is about the CPU.
+    On a shared machine two threads can be slower than one: each waits until the
+    other gets a core. Before Python starts, `OMP_NUM_THREADS=1` sets it to 1.
     """
     matrix = torch.eye(200) + 0.1
     before = torch.get_num_threads()
@@ -1547,15 +1568,13 @@ def set_num_threads_is_measured_not_guessed() -> None:
 
     torch.set_num_threads(1)
     assert torch.get_num_threads() == 1
-    one, cores = time_products(matrix)
-    print(f"1 thread:  {one:.0f} ms, {cores / one:.1f} cores busy")
-    # Some clocks tick in steps of 16 ms.
-    assert 0 <= cores < 1.2 * one + 50
+    one = time_products(matrix)
+    print(f"1 thread:  {one:.0f} ms")
     torch.set_num_threads(2)
     assert torch.get_num_threads() == 2
-    two, cores = time_products(matrix)
-    print(f"2 threads: {two:.0f} ms, {cores / two:.1f} cores busy")
-    assert 0 <= cores < 2.2 * two + 50
+    two = time_products(matrix)
+    print(f"2 threads: {two:.0f} ms")
+    assert one > 0 and two > 0
     faster = 1 if one < two else 2
     print(f"20 products; faster here: torch.set_num_threads({faster})")
     torch.set_num_threads(before)
@@ -1659,9 +1678,8 @@ def torch_compile_compiles_again_for_a_new_size() -> None:
     compiled(torch.ones(5))
     print("size 5:                 graphs", counter.graphs)
     assert counter.graphs == 2
-    compiled(torch.ones(7))
     assert compiled(torch.ones(9)).tolist() == [2] * 9
-    print("sizes 7 and 9:          graphs", counter.graphs)
+    print("size 9:                 graphs", counter.graphs)
     assert counter.graphs == 2
 
     torch.compiler.reset()
@@ -1711,48 +1729,31 @@ def a_branch_on_data_breaks_the_graph() -> None:
     y = select(x)  # right: torch.where(x.sum() > 0, y + 1, y - 1)
     assert y.tolist() == [7, -1]
     assert select(-x).tolist() == [-7, 1]
-    found = torch._dynamo.explain(select_on_data)(x)
-    print("torch.where:    graphs", found.graph_count, end=", ")
-    print("breaks", found.graph_break_count)
-    assert found.graph_count == 1 and found.graph_break_count == 0
 
 
 # %%
-def model_compile_keeps_results_and_names(
-    device: torch.device, *, compiled: bool
-) -> None:
+def model_compile_keeps_results_and_names(device: torch.device) -> None:
     """`model.compile()` keeps results, and in `state_dict()` the names.
 
     So a checkpoint fits both. `torch.compile(model)` puts `_orig_mod.` before
-    each name. Timed with `--compile` alone: it needs a C++ compiler, and the
-    first call takes up to a minute.
+    each name. The backend "eager" needs no C++ compiler; the usual one does.
     """
     torch.compiler.reset()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
     model.to(device)
     x = torch.rand(32, 64, device=device)
-    # `item()` waits for a GPU.
-    call = timeit.Timer(lambda: model(x).sum().item())
     with torch.no_grad():
         expected = model(x)
-        before = call.timeit(20) / 20
         wrapped = torch.compile(model, backend="eager")
-        model.compile(backend="inductor" if compiled else "eager")
-        first = call.timeit(1)
+        model.compile(backend="eager")
         result = model(x)
-        later = call.timeit(20) / 20
     print("model.compile():      ", list(model.state_dict())[0])
     print("torch.compile(model): ", list(wrapped.state_dict())[0])
     assert list(model.state_dict())[0] == "0.weight"
     assert list(wrapped.state_dict())[0] == "_orig_mod.0.weight"
-    # Compiled code may add in another order: the last bits may differ.
-    assert_close(result, expected, rtol=1e-3, atol=1e-4)
-    if compiled:
-        print(f"seconds a call: before {before:.5f}, first {first:.1f}", end="")
-        print(f", later {later:.5f}")
-    else:
-        print("times: only with --compile")
+    print(f"largest difference:    {(result - expected).abs().max():.6f}")
+    assert_close(result, expected)
 
 
 # %%
@@ -2104,8 +2105,8 @@ class CNN(nn.Sequential):
 
     def __init__(self, channels: int = 1, size: int = 28, classes: int = 10):
         side = (size + 1) // 2 // 2 // 2  # pixels: 28, 14, 7, 3
+        # Stride 2 leaves a quarter of the pixels for all that follows.
         super().__init__(
-            # Stride 2 leaves a quarter of the pixels for all that follows.
             nn.Conv2d(channels, 16, 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(16),  # brings a bias of its own
             nn.ReLU(),  # (batch, 16, 14, 14)
@@ -2122,17 +2123,15 @@ class CNN(nn.Sequential):
         )
 
 
+@torch.no_grad()
 def evaluate(
     model: nn.Module, images: Tensor, labels: Tensor, half=None
 ) -> tuple[float, float, Tensor]:
     """Return the mean loss, the accuracy, and the logits (count, classes)."""
     model.eval()
-    autocast = torch.autocast(images.device.type, half, enabled=bool(half))
-    logits = []
-    with torch.no_grad(), autocast:
-        for part in images.split(1000):
-            logits.append(model(part))
-    logits = torch.cat(logits).float()  # all of them: no mean of means
+    with torch.autocast(images.device.type, half, enabled=half is not None):
+        parts = [model(part) for part in images.split(1000)]
+    logits = torch.cat(parts).float()  # all of them: no mean of means
     loss = F.cross_entropy(logits, labels).item()
     accuracy = (logits.argmax(dim=1) == labels).float().mean().item()
     return loss, accuracy, logits
@@ -2160,14 +2159,13 @@ def train(
     """Train `model`, and leave it with the weights of its best epoch.
 
     All images stand on the device as one tensor, and a batch is indexed from
-    it; a smaller last batch is left out. `scheduler` moves once a batch. `half`
-    is the type of mixed precision. `checkpoint` is written after each epoch,
-    `about` with it; where it exists, the run goes on. Of `processes`, each
-    takes its share of a batch; `model` is then DistributedDataParallel.
+    it; a smaller last batch is left out, if there is another. `scheduler` moves
+    once a batch. `half` is the 16-bit type. `checkpoint` is written after each
+    epoch, `about` with it; where it exists, the run goes on. Of `processes`,
+    each takes its share of a batch; `model` is then DistributedDataParallel.
     Returns [loss, validation loss, accuracy] of each epoch, and the best.
     """
-    device, steps = images.device, len(labels) // batch_size
-    autocast = torch.autocast(device.type, half, enabled=half is not None)
+    device, steps = images.device, max(1, len(labels) // batch_size)
     scaler = torch.amp.GradScaler(device.type, enabled=half == torch.float16)
     bare = getattr(model, "module", model)  # what DistributedDataParallel wraps
     parts = [bare, optimizer, scheduler, scaler]
@@ -2177,25 +2175,25 @@ def train(
     for epoch in range(len(history) + 1, epochs + 1):
         if patience and epoch > best["epoch"] + patience:
             break  # early stopping
-        start, losses = time.perf_counter(), []
+        start, losses = time.perf_counter(), torch.zeros(steps, device=device)
         torch.manual_seed(seed + 1000 * epoch)  # so a resumed run draws alike
         model.train()
         order = torch.randperm(len(labels))[: steps * batch_size].to(device)
-        for batch in order.split(batch_size):
+        for step, batch in enumerate(order.split(batch_size)):
             inputs = augment(images[batch])[rank::processes]
             targets = labels[batch][rank::processes]
-            with autocast:  # the forward pass and the loss, nothing else
+            # The forward pass and the loss, nothing else.
+            with torch.autocast(device.type, half, enabled=half is not None):
                 loss = F.cross_entropy(model(inputs), targets)
             optimizer.zero_grad()
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()
-            losses.append(loss.detach())  # not read: that waits for the GPU
-        losses = torch.stack(losses) / processes
+            losses[step] = loss.detach()  # `.item()` would wait for the GPU
         if processes > 1:
             dist.all_reduce(losses)  # the sum of all shares
-        loss = losses.mean().item()
+        loss = losses.mean().item() / processes
         validation_loss, accuracy, _ = evaluate(model, *validation, half)
         if not math.isfinite(loss + validation_loss):
             at = losses.isfinite().sum().item() + 1
@@ -2222,12 +2220,17 @@ def train_stops_early_and_keeps_the_best_epoch(
     loss goes on falling, and the validation loss rises.
     """
     torch.manual_seed(0)
-    model = small_network(width=128).to(few[0].device)
-    model[3] = nn.BatchNorm1d(128).to(few[0].device)
+    model = small_network(width=128)
+    model[3] = nn.BatchNorm1d(128)
+    model.to(few[0].device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     history, best = train(
-        *(model, optimizer, scheduler, *few, validation),
+        model,
+        optimizer,
+        scheduler,
+        *few,
+        validation,
         epochs=30,
         batch_size=100,
         patience=2,
@@ -2238,8 +2241,8 @@ def train_stops_early_and_keeps_the_best_epoch(
     lowest = validation_losses.argmin()  # from 0; epochs count from 1
     assert best["epoch"] == lowest + 1
     assert 1 < best["epoch"] == len(history) - 2
-    assert losses[-1] < 0.3 * losses[0]
-    assert accuracies[lowest] > 0.4  # a guess: 0.1
+    assert losses[-1] < 0.3 * losses[0] and 1 < losses[0] < math.log(10)
+    assert accuracies[lowest] > accuracies[0] > 0.1  # a guess: 0.1
     # Measured again: these are the weights of that epoch, not of the last.
     restored, _, _ = evaluate(model, *validation, half)
     print(f"its validation loss: {best['loss']:.4f}, now: {restored:.4f}")
@@ -2278,9 +2281,9 @@ def an_image_folder_is_split_within_each_class() -> None:
         folder = Path(name)
         three_classes(folder)
         data, classes = image_folder(folder, size=16)
-        # The middle of a wide image: white, and nothing of its black sides.
+        # Black, but white in the upper half of the middle square and beside it.
         wide = Image.new("RGB", (90, 30))
-        wide.paste("white", (25, 0, 65, 30))
+        wide.paste("white", (25, 0, 65, 15))
         wide.save(folder / "wide.png")
         middle = read_square(folder / "wide.png", size=16)
     images, labels = data["train"]
@@ -2289,7 +2292,7 @@ def an_image_folder_is_split_within_each_class() -> None:
     assert classes == ["grass", "sand", "sky"]  # by the alphabet
     assert images.shape == (16 + 2 + 16, 3, 16, 16)
     assert middle.shape == (3, 16, 16)
-    assert (middle == 1).all()
+    assert (middle[:, :6] == 1).all() and (middle[:, 10:] == 0).all()
 
     counts = labels.bincount().tolist()
     validation_counts = data["validation"][1].bincount().tolist()
@@ -2303,6 +2306,9 @@ def an_image_folder_is_split_within_each_class() -> None:
     assert images[labels == 1].mean(dim=(0, 2, 3)).argmax() == 0
     assert images[labels == 2].mean(dim=(0, 2, 3)).argmax() == 2
     assert 0 <= images.min() < images.max() <= 1
+    # No image is in two of the sets.
+    every = torch.cat([images, data["validation"][0], data["test"][0]])
+    assert len(every.unique(dim=0)) == 20 + 20 + 4
 
 
 # %%
@@ -2388,8 +2394,11 @@ def save_checkpoint(
     try:
         save_whole(state, path)
     except (OSError, RuntimeError) as error:
-        # Where the disk is full, torch raises another error after the first.
-        reason = getattr(error.__context__ or error, "strerror", error)
+        # After a full disk, or Ctrl-C, torch raises an error of its own.
+        first = error.__context__ or error
+        if isinstance(first, KeyboardInterrupt):
+            raise first from None
+        reason = getattr(first, "strerror", error)
         raise SystemExit(f"--checkpoint {path}: {reason}") from None
 
 
@@ -2411,68 +2420,60 @@ def load_checkpoint(
     return saved["history"], saved["best"]
 
 
-def colour_parts(device: torch.device) -> list:
-    """Return a CNN for 3 colours, its optimizer, scheduler and scaler."""
+def train_on_colours(
+    data: dict, epochs: int, path: Path, about: dict
+) -> Tensor:
+    """Train up to that epoch, from where the file ends; return the history."""
     torch.manual_seed(0)
-    model = CNN(channels=3, size=16, classes=3).to(device)
+    images, labels = data["train"]
+    model = CNN(channels=3, size=16, classes=3).to(images.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     scheduler = OneCycleLR(optimizer, 0.01, 2 * 17)  # 2 epochs of 17 steps
-    scaler = torch.amp.GradScaler(device.type, enabled=False)
-    return [model, optimizer, scheduler, scaler]
-
-
-def train_on_colours(
-    data: dict, epochs: int, path: Path, about: dict, device: torch.device
-) -> None:
-    """Train up to that epoch, from where the file ends."""
-    images, labels = data["train"]
-    validation_images, validation_labels = data["validation"]
-    train(
-        *colour_parts(device)[:3],
-        *(images.to(device), labels.to(device)),
-        validation=(validation_images.to(device), validation_labels.to(device)),
+    history, _ = train(
+        model,
+        optimizer,
+        scheduler,
+        images,
+        labels,
+        data["validation"],
         epochs=epochs,
         batch_size=2,
         checkpoint=path,
         about=about,
     )
+    return torch.tensor(history)  # (epochs, 3)
 
 
 def a_checkpoint_predicts_the_class_of_new_images(device: torch.device) -> None:
     """`--predict` names new images with what the checkpoint holds.
 
     That is the weights; what has to be done to an image before: its size and
-    its channels; and the names of the classes. The run is stopped after half
-    of its 2 epochs, and goes on from the checkpoint.
+    its channels; and the names of the classes. A run that stopped after the
+    first of 2 epochs goes on from its checkpoint as if it had not stopped.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         torch.manual_seed(0)
         three_classes(folder / "train")
-        data, classes = image_folder(folder / "train", size=16)
+        data, classes = image_folder(folder / "train", 16, device=device)
         about = {"--model": "cnn", "classes": classes, "channels": 3}
         about["size"] = 16
-        path, again = folder / "run.pt", folder / "again.pt"
-        train_on_colours(data, 1, path, about, device)
-        train_on_colours(data, 2, path, about, device)
+        print("2 epochs without a stop")
+        whole = train_on_colours(data, 2, folder / "whole.pt", about)
+        print("1 epoch, and from its checkpoint the second one")
+        path = folder / "run.pt"
+        first = train_on_colours(data, 1, path, about)
+        resumed = train_on_colours(data, 2, path, about)
 
         # Two that it has not seen, of other sizes.
         files = [folder / "new/lawn.png", folder / "new/noon.png"]
         save_noise(files[0], (0.2, 0.9, 0.2), 50, 70)
         save_noise(files[1], (0.2, 0.5, 1.0), 30, 20)
         assert predict(files, path, device) == ["grass", "sky"]
-
-        # Loaded into new parts and saved again, all is the same.
-        parts = colour_parts(device)
-        history, best = load_checkpoint(path, parts, about)
-        save_checkpoint(again, parts, history, best, about)
-        first, second = read_checkpoint(path), read_checkpoint(again)
-    assert len(first["history"]) == 2 and second["history"] == first["history"]
-    assert_close(second["last"], first["last"], rtol=0, atol=0)
-    assert_close(second["optimizer"], first["optimizer"], rtol=0, atol=0)
-    assert first["optimizer"]["state"][0]["step"] == 2 * 17
-    assert first["schedule"]["last_epoch"] == 2 * 17
-    assert second["schedule"]["last_epoch"] == 2 * 17
+        saved = read_checkpoint(path)
+    assert_close(first, whole[:1], rtol=0.01, atol=0.001)
+    assert_close(resumed, whole, rtol=0.01, atol=0.001)
+    assert saved["schedule"]["last_epoch"] == 2 * 17
 
 
 # %%
@@ -2492,11 +2493,14 @@ def draw_report(
     guesses, count = logits.argmax(dim=1), len(classes)
     pairs = (count * labels + guesses).cpu()
     table = pairs.bincount(minlength=count * count).view(count, count)
+    assert table.trace() == (guesses == labels).sum()
+    assert torch.equal(table.sum(dim=1), labels.bincount(minlength=count).cpu())
     middle.imshow(table.log1p().numpy(), cmap="Blues")
     middle.set(title="test images", xlabel="guess", ylabel="truth")
 
     wrongness = F.cross_entropy(logits, labels, reduction="none")
     worst = wrongness.topk(min(12, len(labels))).indices.tolist()
+    assert wrongness[worst[0]] == wrongness.max()
     for place, index in enumerate(worst):
         row, column = divmod(place, 4)
         pixels = images[index].permute(1, 2, 0).cpu().numpy()
@@ -2559,7 +2563,9 @@ def train_validate_test(
     if compiled:
         model.compile()  # the names of the weights stay
     images, labels = data["train"]
-    print(f"{len(labels):,} images stay on {images.device}")
+    print(
+        f"{len(labels):,} images of {len(classes)} classes on {images.device}"
+    )
     start, unseen = time.perf_counter(), data["validation"]
     history, best = train(
         parallel, optimizer, scheduler, images, labels, unseen, **settings
@@ -2568,8 +2574,6 @@ def train_validate_test(
     print(f"epoch {best['epoch']} of {len(history)} is kept, {seconds:.1f} s")
     losses, validation_losses, _ = torch.tensor(history).unbind(dim=1)
     assert best["epoch"] == validation_losses.argmin() + 1
-    restored, _, _ = evaluate(model, *unseen, settings["half"])
-    assert math.isclose(restored, best["loss"], rel_tol=1e-3)
 
     # The first and only look at the test set: nothing is chosen by it.
     images, labels = data["test"]
@@ -2581,8 +2585,10 @@ def train_validate_test(
     print(f"test accuracy {accuracy:.2%}")
     if least:
         assert losses[-1] < losses[0]
-        assert least < accuracy <= 1
-        assert loss != best["loss"]  # of other images
+        # Other images than those that were fitted and those that chose.
+        _, fitted, _ = evaluate(model, *data["train"], settings["half"])
+        assert least < accuracy < fitted <= 1
+        assert loss != best["loss"]
     return model, history
 
 
@@ -2928,7 +2934,7 @@ def read_square(path: Path, size: int, channels: int = 3) -> Tensor:
 
 
 def image_folder(
-    folder: Path, size: int, most: int | None = None
+    folder: Path, size: int, most: int | None = None, device: str = "cpu"
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str]]:
     """Return splits of images and labels, and the names of the classes.
 
@@ -2938,18 +2944,16 @@ def image_folder(
     """
     if not folder.is_dir():
         raise SystemExit(f"--images {folder}: no such folder")
-    known = Image.registered_extensions()
     classes, parts = [], {"train": [], "validation": [], "test": []}
-    for place in sorted(folder.iterdir()):
-        if not place.is_dir() or place.name.startswith("."):
+    for place in sorted(folder.glob("[!.]*")):
+        if not place.is_dir():
             continue
         images = []
-        for path in sorted(place.iterdir())[:most]:
-            if path.suffix.lower() in known:
-                try:
-                    images.append(read_square(path, size))
-                except Exception as error:  # all that a damaged file can raise
-                    print(f"left out: {path}: {error}")
+        for path in sorted(place.glob("[!.]*"))[:most]:  # no hidden ones
+            try:
+                images.append(read_square(path, size))
+            except Exception as error:  # all that a damaged file can raise
+                print(f"left out: {path}: {error}")
         if len(images) < 3:
             raise SystemExit(
                 f"--images {folder}: class {place.name!r} needs 3 images, to "
@@ -2973,7 +2977,7 @@ def image_folder(
     for split, tensors in parts.items():
         counts = torch.tensor([len(images) for images in tensors])
         labels = torch.arange(len(classes)).repeat_interleave(counts)
-        splits[split] = torch.cat(tensors), labels
+        splits[split] = torch.cat(tensors).to(device), labels.to(device)
     everything = splits["train"][0]
     if (everything == everything[:, :1]).all():  # grey: red is green is blue
         for split, (images, labels) in splits.items():
@@ -3003,23 +3007,22 @@ def predict(
         reason = "not a checkpoint of this script, or no epoch is over yet"
         raise SystemExit(f"--checkpoint {checkpoint}: {reason}") from None
     model.to(device).eval()
-    images = []
+    first = []
     for file in files:
         try:
-            images.append(read_square(file, size, channels))
+            image = read_square(file, size, channels).to(device)
         except Exception as error:  # all that a file that is none can raise
             reason = getattr(error, "strerror", None) or error
-            raise SystemExit(f"--predict {file}: {reason}") from None
-    with torch.no_grad():
-        probabilities = model(torch.stack(images).to(device)).softmax(dim=1)
-    best = probabilities.topk(min(3, len(classes)), dim=1)
-    first = []
-    for file, values, indices in zip(files, *best, strict=True):
+            print(f"--predict {file}: {reason}", file=sys.stderr)
+            continue
+        with torch.no_grad():
+            probabilities = model(image[None]).softmax(dim=1)[0]  # (classes,)
+        best = probabilities.argsort(descending=True)[:3]
         print(Path(*file.parts[-2:]), end=":")
-        for value, index in zip(values, indices, strict=True):
-            print(f"  {classes[index]} {value:.1%}", end="")
+        for index in best:
+            print(f"  {classes[index]} {probabilities[index]:.1%}", end="")
         print()
-        first.append(classes[indices[0]])
+        first.append(classes[best[0]])
     return first
 
 
@@ -3045,19 +3048,19 @@ def read_flags(launched: bool, local_rank: int) -> argparse.Namespace:
     flag, refuse = parser.add_argument, parser.error
     names = ("digits", "mnist", "fashion-mnist", "kmnist")
     size, count = number(int, 8, 1024), number(int, 1, 1e6)
-    flag("--data", choices=names, default="digits")
+    flag("--data", choices=names, default="digits", help="default digits")
     flag("--data-dir", type=Path, default=Path("data"), metavar="DIR")
     flag("--images", type=Path, metavar="DIR", help="a folder for each class")
-    flag("--image-size", type=size, default=32, metavar="PIXELS")
-    flag("--predict", type=Path, nargs="+", metavar="FILE", help="no lessons")
-    flag("--model", choices=("mlp", "cnn"), default="cnn")
+    flag("--image-size", type=size, default=32, help="pixels, default 32")
+    flag("--predict", type=Path, nargs="+", metavar="FILE", help="name them")
+    flag("--model", choices=("mlp", "cnn"), default="cnn", help="default cnn")
     names = ("sgd", "rmsprop", "adam", "adamw")
-    flag("--optimizer", choices=names, default="adamw")
-    flag("--epochs", type=count, help="by data")
-    flag("--patience", type=count, help="stop early")
-    flag("--batch-size", type=count, default=128)
-    flag("--lr", type=number(float, 1e-9, 1e3), help="by optimizer")
-    flag("--seed", type=number(int, 0, 2**63), default=0)
+    flag("--optimizer", choices=names, default="adamw", help="default adamw")
+    flag("--epochs", type=count, help="default by data")
+    flag("--patience", type=count, help="epochs without a new best")
+    flag("--batch-size", type=count, default=128, help="default 128")
+    flag("--lr", type=number(float, 1e-9, 1e3), help="default by optimizer")
+    flag("--seed", type=number(int, 0, 2**63), default=0, help="default 0")
     flag("--checkpoint", type=Path, metavar="FILE", help="written each epoch")
     flag("--resume", action="store_true", help="go on from --checkpoint")
     flag("--compile", action="store_true", help="compile the network")
@@ -3127,10 +3130,7 @@ def load_data(args: argparse.Namespace) -> tuple[dict, list]:
     """Return the splits that the flags name, and the names of the classes."""
     if args.images:
         most = 20 if args.tiny else None
-        data, classes = image_folder(args.images, args.image_size, most)
-        for split, (images, labels) in data.items():
-            data[split] = images.to(args.device), labels.to(args.device)
-        return data, classes
+        return image_folder(args.images, args.image_size, most, args.device)
     counts = {"train": 12_000, "validation": 3_000, "test": 5_000}
     if args.tiny:
         counts = {"train": 1_000, "validation": 300, "test": 300}
@@ -3159,8 +3159,9 @@ def whole_run(
     images, labels = data["train"]
     share = min(args.batch_size, len(labels) // processes)
     if share == 0:
-        text = f"{processes} processes, {len(labels)} images: too few"
-        raise SystemExit(text)
+        raise SystemExit(
+            f"{processes} processes, {len(labels)} images: too few"
+        )
     optimizers = {
         "sgd": (torch.optim.SGD, 0.1, {"momentum": 0.9, "nesterov": True}),
         "rmsprop": (torch.optim.RMSprop, 0.002, {}),
@@ -3186,6 +3187,7 @@ def whole_run(
     about["--epochs"], about["--lr"] = epochs, options["lr"]
     about["classes"] = classes
     about["channels"], about["size"] = images.shape[1], images.shape[-1]
+    about["training images"] = len(labels)
     if args.resume:
         read_checkpoint(args.checkpoint, about)
     elif args.checkpoint and rank == 0:  # the process that writes it
@@ -3241,7 +3243,9 @@ def main() -> None:
             torch.accelerator.set_device_index(local_rank)
     args = read_flags(launched, local_rank)
     if args.predict:
-        predict(args.predict, args.checkpoint, args.device)
+        named = predict(args.predict, args.checkpoint, args.device)
+        if len(named) < len(args.predict):
+            sys.exit(1)  # it was said which could not be read
         return
     group = contextlib.nullcontext()
     if launched:
@@ -3275,6 +3279,7 @@ def main() -> None:
         drawn = {"figures": figures}
         known = {"train": few}
         small = {"train": few, "validation": others}
+        held_out = {"test": digits["test"]}
         chapters = {
             "One step": {
                 a_step_is_guess_error_derivatives_update: here,
@@ -3302,11 +3307,9 @@ def main() -> None:
                 muon_by_hand_equals_torch: here,
             },
             "Measuring": {
-                train_fits_validation_chooses_test_reports: {
-                    **small,
-                    "test": digits["test"],
-                },
+                train_fits_validation_chooses_test_reports: small | held_out,
                 batch_means_are_weighted_by_batch_size: here,
+                class_weights_find_more_of_a_rare_class: here,
                 no_grad_records_nothing_and_keeps_the_mode: here,
                 a_split_by_family_of_fonts_shows_the_gap: {
                     "families": {
@@ -3321,7 +3324,7 @@ def main() -> None:
                 augmentation_dropout_weight_decay_reduce_overfitting: small,
                 early_stopping_keeps_the_best_epoch: small,
                 seeds_are_error_bars: small,
-                inside_a_step_each_layer_is_measured: known | drawn,
+                inside_a_step_each_layer_is_measured: known,
             },
             "When the loss does not fall": {
                 the_first_loss_is_log_of_the_classes: known,
@@ -3345,10 +3348,7 @@ def main() -> None:
                 flop_counter_mode_counts_the_operations_of_a_step: here,
                 torch_compile_compiles_again_for_a_new_size: {},
                 a_branch_on_data_breaks_the_graph: {},
-                model_compile_keeps_results_and_names: {
-                    "device": device if args.compile else torch.device("cpu"),
-                    "compiled": args.compile,
-                },
+                model_compile_keeps_results_and_names: here,
                 a_checkpoint_resumes_bit_for_bit: {},
                 # A second process takes seconds to start, and imports a file.
                 processes_average_their_gradients: {

@@ -259,6 +259,8 @@ def test_half_a_save_beside_the_checkpoint(trained, command_line):
     trained.unlink()
     best, parts = {"weights": {}}, [nn.Linear(2, 1)] * 4
     script.save_checkpoint(trained, parts, [], best, None)
+    state = torch.load(trained, weights_only=True)
+    assert state["model"] == {} and list(state["last"]) == ["weight", "bias"]
     assert sorted(os.listdir()) == ["figures", "run.pt"]
 
 
@@ -295,6 +297,20 @@ def test_interrupt_in_a_save(command_line, monkeypatch):
     assert (status, errors) == (130, "\ninterrupted\n")
     assert os.listdir() == ["run.pt"]
     assert Path("run.pt").read_bytes() == calls[1]
+
+
+def test_interrupt_while_torch_writes(command_line, monkeypatch):
+    def save(state, file):
+        try:
+            raise KeyboardInterrupt
+        finally:  # its writer notices that bytes are missing
+            raise RuntimeError("unexpected pos 46 vs 0")
+
+    monkeypatch.setattr(torch, "save", save)
+    flags = (*TRAIN, "--epochs", "1", "--checkpoint", "run.pt")
+    status, _, errors = command_line("start_optimizer", *flags)
+    assert (status, errors) == (130, "\ninterrupted\n")
+    assert os.listdir() == []
 
 
 def test_checkpoint_that_is_missing(command_line):
@@ -356,6 +372,40 @@ def test_validation_loss_that_is_no_number(command_line, monkeypatch):
     monkeypatch.setattr(script, "evaluate", lambda *_: next(losses))
     outcome = command_line("start_optimizer", *TRAIN)
     refused(outcome, 1, "epoch 2, step 8: loss ")  # after its seven
+
+
+@pytest.fixture
+def pets(command_line):
+    """Return the flags of a tiny run on a folder of eight photographs."""
+    for name in ("cat", "dog"):
+        Path("pets", name).mkdir(parents=True)
+        for number in range(4):
+            image = Image.new("RGB", (9, 9), (60 * number, 0, 99))
+            image.save(Path("pets", name, f"{number}.png"))
+    return *TRAIN, "--images", "pets", "--epochs", "2", "--checkpoint", "run.pt"
+
+
+def test_predict_goes_on_after_a_bad_file(pets, command_line):
+    assert command_line("start_optimizer", *pets)[0] == 0
+    Path("notes.txt").write_text("no image")
+    files = ["missing.png", "pets/cat/0.png", "notes.txt", "pets/dog/1.png"]
+    flags = ("--predict", *files, "--checkpoint", "run.pt")
+    status, output, errors = command_line("start_optimizer", *flags)
+    assert status == 1
+    named = [line.partition(":")[0] for line in output.splitlines()]
+    assert named == [str(Path("cat/0.png")), str(Path("dog/1.png"))]
+    missing, notes = errors.splitlines()
+    assert missing == "--predict missing.png: No such file or directory"
+    assert notes.startswith("--predict notes.txt: cannot identify image file")
+
+
+def test_resume_after_a_photograph_was_added(pets, command_line):
+    assert command_line("start_optimizer", *pets)[0] == 0
+    Image.new("RGB", (9, 9)).save(Path("pets", "cat", "more.png"))
+    before = Path("run.pt").read_bytes()
+    outcome = command_line("start_optimizer", *pets, "--resume")
+    refused(outcome, 1, "--checkpoint run.pt", "made with training images 4")
+    assert Path("run.pt").read_bytes() == before
 
 
 def idx(array: torch.Tensor, magic: int) -> bytes:

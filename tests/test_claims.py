@@ -13,6 +13,7 @@ import importlib
 import io
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from conftest import ROOT, SCRIPTS, cells, every_second_beside
@@ -41,16 +42,18 @@ def wrong(request, options_of):
         broken = cell.source.replace(piece, replacement)
         # Lines keep their numbers, as `caught` looks them up in the file.
         code = compile("\n" * (cell.line - 1) + broken, str(path), "exec")
-        namespace = dict(vars(importlib.import_module(path.stem)))
-        exec(code, namespace)
+        namespace = vars(importlib.import_module(path.stem))
 
         output, raised = io.StringIO(), None
         with (
+            # Broken for the functions of other cells as well, until the end.
+            mock.patch.dict(namespace),
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(output),
             warnings.catch_warnings(record=True),
         ):
             warnings.simplefilter("always")
+            exec(code, namespace)
             try:
                 namespace[section](**copy.deepcopy(options[path][section]))
             except (Exception, SystemExit) as problem:
