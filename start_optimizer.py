@@ -2944,10 +2944,15 @@ def image_folder(
     """
     if not folder.is_dir():
         raise SystemExit(f"--images {folder}: no such folder")
+    places = sorted(p for p in folder.glob("[!.]*") if p.is_dir())
+    names = {place.name.casefold() for place in places}
+    if names and names <= {"train", "val", "valid", "validation", "test"}:
+        raise SystemExit(
+            f"--images {folder}: these are parts, not classes; give one alone, "
+            f"such as {places[-1]}"
+        )
     classes, parts = [], {"train": [], "validation": [], "test": []}
-    for place in sorted(folder.glob("[!.]*")):
-        if not place.is_dir():
-            continue
+    for place in places:
         images = []
         for path in sorted(place.glob("[!.]*"))[:most]:  # no hidden ones
             try:
@@ -3192,6 +3197,12 @@ def whole_run(
         read_checkpoint(args.checkpoint, about)
     elif args.checkpoint and rank == 0:  # the process that writes it
         check_writable(args.checkpoint)
+    if args.compile:  # it needs a C++ compiler, or Triton on a GPU
+        try:
+            torch.compile(torch.neg)(torch.ones(2, device=args.device))
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0]
+            raise SystemExit(f"--compile: {reason}") from None
     # Milder than what the digits were drawn with: they stay digits.
     augment = functools.partial(
         random_affine, degrees=10, scale=0.1, shear=0.1, shift=0.1

@@ -408,6 +408,21 @@ def test_resume_after_a_photograph_was_added(pets, command_line):
     assert Path("run.pt").read_bytes() == before
 
 
+def test_parts_of_a_data_set_are_no_classes(pets, command_line):
+    Path("pets", "cat").rename(Path("pets", "test"))
+    Path("pets", "dog").rename(Path("pets", "train"))
+    outcome = command_line("start_optimizer", *pets)
+    refused(outcome, 1, "parts, not classes", str(Path("pets", "train")))
+
+
+def test_compile_without_a_compiler(monkeypatch, command_line):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", (None, "missing-compiler"))
+    outcome = command_line("start_optimizer", *TRAIN, "--compile")
+    refused(outcome, 1, "--compile: ")
+
+
 def idx(array: torch.Tensor, magic: int) -> bytes:
     """Return `array`, bytes, in the IDX format of MNIST."""
     head = [magic, *array.shape]
