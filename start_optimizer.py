@@ -893,7 +893,7 @@ def training_loss_is_measured_under_other_conditions(
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
     total = 0.0
     order = torch.randperm(len(labels)).to(images.device)
-    for batch in order.split(20):
+    for batch in order.split(10):
         logits = model(random_affine(images[batch]))
         loss = F.cross_entropy(logits, labels[batch])
         loss.backward()
