@@ -4,7 +4,7 @@
 # ///
 """PyTorch, the whole tour: from the first tensor to a model of one's own.
 
-Run      python start_Pytorch.py      (no download, any device, 11 s)
+Run      python start_Pytorch.py      (no download, any device, 6 s)
 Read     README.md, "The tour"
 Symbols  x input, y output or target, w and v weights, b bias, f, g functions;
          a, b, c, d, e the nodes of a graph; i, j, k positions along dims;

@@ -4,7 +4,7 @@
 # ///
 """Autograd: how one call to `backward()` finds every gradient.
 
-Run      python start_autograd.py      (no download, any device, 5 s)
+Run      python start_autograd.py      (no download, any device, 4 s)
 Read     README.md, "Autograd"
 Symbols  x input, y output or target, w weight, b bias, h hidden value,
          J Jacobian, v a row to its left, u a column to its right

@@ -4,7 +4,7 @@
 # ///
 """Building networks: from one Linear layer to a small language model.
 
-Run      python start_buildnn.py      (no download, any device, 16 s)
+Run      python start_buildnn.py      (no download, any device, 11 s)
 Read     README.md, "Building networks"
 Symbols  x input, y output, h hidden state, p probability, q k v query, key
          and value, i f g o and r z n the gates of LSTM and GRU

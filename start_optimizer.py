@@ -4,7 +4,7 @@
 # ///
 """Optimizing a model: one step, the rate, measuring, the whole run.
 
-Run      python start_optimizer.py      (no download, any device, 19 s)
+Run      python start_optimizer.py      (no download, any device, 15 s)
 Read     README.md, "Optimizing a model"
 Symbols  w weight, b bias, x input, y target, p probability; in a parabola
          w alone, in a valley x and y are the two weights
