@@ -3050,6 +3050,12 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def count_devices() -> int:
+    """Return how many GPUs there are; torch 2.7 raises where there is none."""
+    found = torch.accelerator.is_available()
+    return torch.accelerator.device_count() if found else 0
+
+
 def read_flags(launched: bool, local_rank: int) -> argparse.Namespace:
     """Return the command line, checked; what is wrong ends with one line."""
     parser = make_parser(__doc__)
@@ -3093,7 +3099,7 @@ def read_flags(launched: bool, local_rank: int) -> argparse.Namespace:
         refuse(f"argument --checkpoint: {text} out")
     if launched and args.only not in (None, ["train_validate_test"]):
         refuse("argument --only: torchrun needs train_validate_test alone")
-    devices = torch.accelerator.device_count() if launched else 0
+    devices = count_devices() if launched else 0
     shared = args.device.index is not None or local_rank >= devices
     if launched and args.device.type != "cpu" and shared:
         text = f"process {local_rank} needs a device of its own"
@@ -3252,7 +3258,7 @@ def main() -> None:
     if launched:
         rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local_rank = int(os.environ["LOCAL_RANK"])
-        if local_rank < torch.accelerator.device_count():
+        if local_rank < count_devices():
             # From here on that is what "cuda" means.
             torch.accelerator.set_device_index(local_rank)
     args = read_flags(launched, local_rank)
