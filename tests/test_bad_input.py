@@ -415,11 +415,11 @@ def test_parts_of_a_data_set_are_no_classes(pets, command_line):
     refused(outcome, 1, "parts, not classes", str(Path("pets", "train")))
 
 
-def test_compile_without_a_compiler(monkeypatch, command_line):
+def test_compile_without_a_compiler(command_line):
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", (None, "missing-compiler"))
-    outcome = command_line("start_optimizer", *TRAIN, "--compile")
+    with config.patch({"cpp.cxx": (None, "missing-compiler")}):
+        outcome = command_line("start_optimizer", *TRAIN, "--compile")
     refused(outcome, 1, "--compile: ")
 
 
